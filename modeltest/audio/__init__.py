@@ -1,0 +1,1 @@
+"""Decode, check and resample clips."""

@@ -1,0 +1,1 @@
+"""Where tensors live: cpu, cuda and npu behind one protocol."""

@@ -1,0 +1,1 @@
+"""Scores over samples, with intervals."""

@@ -1,0 +1,154 @@
+"""The seams: what the runner needs from a task, a backend, a device and a progress display."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from modeltest.records import (
+    Aggregate,
+    Generation,
+    Prompt,
+    Request,
+    Response,
+    Sample,
+    Score,
+)
+
+
+class Task(Protocol):
+    """What is asked and what the right answer is."""
+
+    @property
+    def name(self) -> str:
+        """Name on the command line and in the reports."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the same reply could get another score."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label that can be right, in the order of the choices."""
+        ...
+
+    def prompt(self) -> Prompt:
+        """What is asked of every sample."""
+        ...
+
+    def generation(self) -> Generation:
+        """How replies are generated."""
+        ...
+
+    def score(self, sample: Sample, response: Response) -> Score:
+        """Reads the answer out of the reply and compares it with the truth."""
+        ...
+
+    def subsets(self, sample: Sample) -> tuple[str, ...]:
+        """Names of the slices that the sample belongs to, `class=…` first, `all` left out."""
+        ...
+
+
+class Backend(Protocol):
+    """What turns requests into responses."""
+
+    @property
+    def name(self) -> str:
+        """Short name for file names and reports."""
+        ...
+
+    @property
+    def sampling_rate_hz(self) -> int:
+        """Rate at which the model hears; known without loading the weights."""
+        ...
+
+    @property
+    def max_audio_s(self) -> float:
+        """Longest clip that the model hears whole, seconds."""
+        ...
+
+    def render(self, prompt: Prompt, num_clips: int) -> str:
+        """The model's input text, audio tags unexpanded; needs no weights."""
+        ...
+
+    def load(self) -> None:
+        """Loads the weights onto the device and drains it."""
+        ...
+
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
+        """Replies in the order of the requests, one each; times are read after draining."""
+        ...
+
+    def identity(self) -> Mapping[str, Any]:
+        """What decides the replies: model files, generation settings, template. JSON values."""
+        ...
+
+    def facts(self) -> Mapping[str, Any]:
+        """What is worth recording beside the identity: versions, parameters. JSON values."""
+        ...
+
+    def close(self) -> None:
+        """Frees what `load` took."""
+        ...
+
+
+class Device(Protocol):
+    """Where tensors live; the only owner of clocks, memory figures and synchronisation."""
+
+    @property
+    def kind(self) -> str:
+        """`cpu`, `cuda` or `npu`."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """`CPU`, `GPU` or `NPU`: the folder name in the results."""
+        ...
+
+    @property
+    def torch_name(self) -> str:
+        """What torch calls it, for example `cuda:0`."""
+        ...
+
+    def synchronize(self) -> None:
+        """Returns when all queued work is done."""
+        ...
+
+    def peak_memory_bytes(self) -> int:
+        """Highest memory use so far: of the device, or of the process on a CPU."""
+        ...
+
+    def facts(self) -> Mapping[str, Any]:
+        """Name, memory, driver. JSON values."""
+        ...
+
+
+class Metric(Protocol):
+    """A figure over scored samples."""
+
+    @property
+    def name(self) -> str:
+        """Name in the `metric` column."""
+        ...
+
+    def aggregate(self, subset: str, scores: Sequence[Score], errors: Sequence[bool]) -> Aggregate:
+        """The figure of one subset; `errors[i]` says that sample i failed."""
+        ...
+
+
+class Progress(Protocol):
+    """Tells a waiting user how far the work is. Never called inside a timed region."""
+
+    def start(self, total: int, label: str) -> None:
+        """Work of `total` steps begins."""
+        ...
+
+    def advance(self, steps: int) -> None:
+        """`steps` more are done."""
+        ...
+
+    def finish(self) -> None:
+        """The work ended, whole or not."""
+        ...

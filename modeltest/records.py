@@ -1,0 +1,224 @@
+"""The nouns of modeltest: frozen records that every other part passes on.
+
+Light on purpose: importing this module loads no numpy, no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+AUDIO_PLACEHOLDER = "{audio}"
+"""Marks where a clip stands in a raw prompt; the backend puts its model's audio tags there."""
+
+PromptFormat = Literal["raw", "chat"]
+ValidityName = Literal["VALID", "LIMITED", "INVALID", "INCOMPLETE"]
+
+
+@dataclass(frozen=True, slots=True)
+class AudioSource:
+    """Undecoded audio: a file, or encoded bytes that `read` fetches on demand.
+
+    Attributes:
+        name: What a user recognises it by (a path below the data folder, or a row).
+        path: The file, when there is one.
+        read: Fetches the encoded bytes when there is no file of its own.
+    """
+
+    name: str
+    path: Path | None = None
+    read: Callable[[], bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFacts:
+    """What the front door learned of one encoded clip, without decoding all of it.
+
+    Attributes:
+        sha256: Hex digest of the encoded bytes.
+        num_bytes: Size of the encoded bytes.
+        duration_s: Length that the header declares, seconds.
+        sampling_rate_hz: Rate that the header declares.
+        num_channels: Channels that the header declares.
+        container: libsndfile's name of the format, for example `FLAC/PCM_16`.
+    """
+
+    sha256: str
+    num_bytes: int
+    duration_s: float
+    sampling_rate_hz: int
+    num_channels: int
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """A decoded mono clip at the rate that the model wants.
+
+    Attributes:
+        waveform: float32, shape `(num_samples,)`, nominally within [-1, 1].
+        sampling_rate_hz: Rate of `waveform`.
+        sha256: Hex digest of the encoded bytes that it came from.
+        source_duration_s: Length of the source before padding or truncation, seconds.
+        note: What was done beyond the ordinary rule (padded, truncated), or empty.
+    """
+
+    waveform: NDArray[np.float32]
+    sampling_rate_hz: int
+    sha256: str
+    source_duration_s: float
+    note: str = ""
+
+    @property
+    def duration_s(self) -> float:
+        """Length of `waveform` in seconds."""
+        return len(self.waveform) / self.sampling_rate_hz
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One thing to ask: clips and the right answer.
+
+    Attributes:
+        sample_id: Stable and unique within the task.
+        audio: Undecoded clips, in prompt order.
+        truth: Label of the right choice.
+        metadata: What is known of it (speaker, gender, age, …); strings only.
+    """
+
+    sample_id: str
+    audio: tuple[AudioSource, ...]
+    truth: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What is asked, before a model's own tags or chat template surround it.
+
+    Attributes:
+        text: For `raw` the whole input with `AUDIO_PLACEHOLDER` for each clip; for
+            `chat` the user's question alone, the clips come before it.
+        format: `raw` (no chat template) or `chat`.
+    """
+
+    text: str
+    format: PromptFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """How a reply is generated. Everything else that could change it is pinned by the backend."""
+
+    max_new_tokens: int
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a backend receives for one sample: decoded audio, prompt, generation settings."""
+
+    sample_id: str
+    audio: tuple[Audio, ...]
+    prompt: Prompt
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Durations of one request, from a monotonic clock read after the device was drained.
+
+    Attributes:
+        e2e_s: From the batch's request to its replies as text, features included, decoding
+            of the audio file excluded. All requests of a batch share it.
+    """
+
+    e2e_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What came back for one request: a text, or an error in its place.
+
+    Attributes:
+        text: Decoded new tokens without special tokens; empty when `error` is set.
+        input_text: The rendered model input.
+        input_tokens: Tokens that entered the language model, audio positions included.
+        output_tokens: New tokens, the end token included.
+        finish_reason: `stop` (end token) or `length`; empty when `error` is set.
+    """
+
+    sample_id: str
+    text: str
+    input_text: str = ""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    finish_reason: str = ""
+    timing: Timing | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Whether one reply is right, by our answer rule and by the original tool's.
+
+    Attributes:
+        answer: Label that the task read out of the reply; None is unparsed (or failed).
+        correct: `answer` is the truth. Never true for an unparsed or failed sample.
+        legacy_answer: Label by the original tool's rule.
+        legacy_correct: The original rule's verdict on the same reply.
+    """
+
+    answer: str | None
+    correct: bool
+    legacy_answer: str | None
+    legacy_correct: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One metric over one subset of the samples.
+
+    Attributes:
+        subset: `all`, or `<key>=<value>`.
+        metric: Name of the metric.
+        value: None is "not measured", never 0.
+        ci_low: Lower end of the 95 % interval, or None where there is none.
+        ci_high: Upper end.
+        ci_method: How the interval was computed, or empty.
+        stderr: Standard error, or None.
+        total: Samples of the subset, failed and unparsed ones included.
+        correct: Samples that count for the metric.
+        unparsed: Replies from which no single answer could be read.
+        errors: Samples that failed.
+    """
+
+    subset: str
+    metric: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    ci_method: str
+    stderr: float | None
+    total: int
+    correct: int | None
+    unparsed: int
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a run's numbers are good for, and why."""
+
+    validity: ValidityName
+    reasons: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """One line: the word, then the reasons."""
+        return f"{self.validity}: {'; '.join(self.reasons)}" if self.reasons else self.validity

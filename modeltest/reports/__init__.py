@@ -1,0 +1,1 @@
+"""Pure functions from manifest and log to files and tables."""

@@ -1,0 +1,1 @@
+"""What is asked, where the data is, and what the right answer is."""

@@ -1,0 +1,99 @@
+"""The architecture as tests: imports go one way, files stay small, start-up stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "modeltest"
+SIBLINGS = ("audio", "devices", "backends", "tasks", "metrics", "runlog")
+FOUNDATION = {"records", "errors", "protocols"}
+MAY_IMPORT = {
+    "records": set(),
+    "errors": set(),
+    "protocols": {"records"},
+    "settings": FOUNDATION,
+    **{name: FOUNDATION | {"settings"} for name in SIBLINGS},
+    "runner": FOUNDATION | {"settings", *SIBLINGS},
+    "reports": {"records", "errors", "metrics", "runlog"},
+    "cli": FOUNDATION | {"settings", *SIBLINGS, "runner", "reports"},
+    "__main__": {"cli"},
+}
+SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "assets" not in path.parts)
+
+
+def part_of(path: Path) -> str:
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def imported_modules(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {node.module or ""} | {f"{node.module}.{a.name}" for a in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    part = part_of(path)
+    if part == "__init__":
+        return
+    parts = {name.split(".")[1] for name in imported_modules(path) if name.startswith("modeltest.")}
+    parts.discard("__version__")
+    assert parts - {part} <= MAY_IMPORT[part]
+
+
+def test_every_part_has_a_rule() -> None:
+    assert {part_of(path) for path in SOURCES} - {"__init__"} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize(
+    ("library", "owners"),
+    [
+        ("torch_npu", {"devices"}),
+        ("soundfile", {"audio"}),
+        ("librosa", {"audio"}),
+        ("transformers", {"backends"}),
+        ("pydantic", {"settings"}),
+    ],
+)
+def test_a_library_has_one_owner(library: str, owners: set[str]) -> None:
+    users = {
+        part_of(path)
+        for path in SOURCES
+        if any(name.split(".")[0] == library for name in imported_modules(path))
+    }
+    assert users == owners
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_stay_readable(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 600
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    code = "import sys, modeltest.cli.main; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "modeltest.cli.evaluate" in loaded
+    assert not loaded & {"torch", "pandas", "librosa", "transformers", "numpy", "pydantic", "yaml"}
+
+
+def test_no_code_runs_data() -> None:
+    """`eval`, `exec`, pickles and shells have no place in a tool that reads foreign files."""
+    banned_calls = {"eval", "exec", "compile"}
+    banned_modules = {"pickle", "dill", "marshal", "shelve"}
+    for path in SOURCES:
+        assert not {n.split(".")[0] for n in imported_modules(path)} & banned_modules, path
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in banned_calls, path
+            if isinstance(node, ast.keyword) and node.arg == "shell":
+                pytest.fail(f"{path}: shell=")
