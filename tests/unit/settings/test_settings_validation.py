@@ -1,0 +1,185 @@
+"""Every kind of wrong value, in the words that the user reads."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from modeltest.errors import SettingsError
+from modeltest.settings.layers import Layer
+from modeltest.settings.load import load_model, load_task
+from modeltest.settings.schema import ModelSettings
+from modeltest.settings.validation import validated
+
+TASK = """\
+prompt: "Which? {choices}"
+choices:
+  - {letter: A, label: a, text: An a}
+  - {letter: B, label: b, text: A b}
+"""
+
+
+@pytest.fixture(autouse=True)
+def in_a_bare_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("batch_size: eight", "'batch_size': expected a whole number, found the string 'eight'; "
+         "write a whole number"),
+        ("batch_size: '8'", "'batch_size': expected a whole number, found the string '8'; "
+         "write it without quotes"),
+        ("batch_size: 8.0", "'batch_size': expected a whole number, found the number 8.0; "
+         "write a whole number"),
+        ("batch_size: true", "'batch_size': expected a whole number, found the value true; "
+         "write a whole number"),
+        ("batch_size:", "'batch_size': expected a whole number, found nothing; "
+         "write a value or delete the key"),
+        ("batch_size: 0", "'batch_size': expected 1 or more, found the number 0; raise it"),
+        ("data_type: bf61", "'data_type': expected bf16, fp16 or fp32, found the string 'bf61'; "
+         "did you mean 'bf16'?"),
+        ("data_type: 16", "'data_type': expected bf16, fp16 or fp32, found the number 16; "
+         "write one of them"),
+        ("backend: vllm", "'backend': expected transformers, found the string 'vllm'; "
+         "write one of them"),
+        ("modelpath: x", "'modelpath': unknown key; did you mean 'model_path'?"),
+        ("zzz: x", "'zzz': unknown key; valid keys: backend, model_path, data_type, attention, "
+         "engine, batch_size, mm_model"),
+        ("mm_model: {warm_up: []}", "'mm_model.warm_up': unknown key; "
+         "did you mean 'warm_up_audio_path'?"),
+        ("mm_model: 3", "'mm_model': expected a mapping, found the number 3; write a mapping"),
+        ("mm_model: {warm_up_audio_path: a.wav}", "'mm_model.warm_up_audio_path': "
+         "expected a list, found the string 'a.wav'; write [a, b], or one `- item` per line"),
+        ("model_path: 3", "'model_path': expected a path, found the number 3; put it in quotes"),
+    ],
+)  # fmt: skip
+def test_a_wrong_model_file_is_explained(text: str, message: str) -> None:
+    Path("m.yaml").write_text(f"# a model\n{text}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_model("m.yaml")
+    assert str(caught.value) == f"m.yaml:2: key {message}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("version: 1.0", "'version': expected text, found the number 1.0; put it in quotes"),
+        ("version: ''", "'version': expected text, found an empty string; write it"),
+        ("slices: {age_ranges: [young]}", "'slices.age_ranges[0]': expected a range of years "
+         "such as 18-25, found the string 'young'; correct it"),
+        ("metrics: [acc, wer]", "'metrics[1]': expected acc or acc_legacy, "
+         "found the string 'wer'; write one of them"),
+        ("label: {pattern: '('}", "'label.pattern': not a regular expression: missing ), "
+         "unterminated subpattern at position 0; correct it"),
+        ("label: {pattern: 'a{99999999999999999999}(?P<label>x)'}", "'label.pattern': "
+         "not a regular expression: the repetition number is too large; correct it"),
+        ("label: {pattern: '.*'}", "'label.pattern': needs a group (?P<label>…); correct it"),
+        ("label: {rename: {gender: {f: 1}}}", "'label.rename.gender.f': expected text, "
+         "found the number 1; put it in quotes"),
+        ("label: {rename: [f]}", "'label.rename': expected a mapping, found a list; "
+         "write a mapping"),
+        ("raw_prompt: '{audio}'", "'raw_prompt': needs both {audio} and {prompt}; correct it"),
+        ("max_new_token: 3", "'max_new_token': unknown key; did you mean 'max_new_tokens'?"),
+    ],
+)  # fmt: skip
+def test_a_wrong_task_file_is_explained(text: str, message: str) -> None:
+    Path("t.yaml").write_text(f"{TASK}{text}\n", encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        load_task("t.yaml")
+    assert str(caught.value) == f"t.yaml:5: key {message}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("version: '1'", "t.yaml: key 'prompt': missing; add it\n"
+         "t.yaml: key 'choices': missing; add it"),
+        (
+            "promt: x\nchoices:\n- {letter: A, label: a, text: A}\n",
+            "t.yaml: key 'prompt': missing; add it\n"
+            "t.yaml:2: key 'choices': expected 2 items or more, found 1; add some\n"
+            "t.yaml:1: key 'promt': unknown key; did you mean 'prompt'?",
+        ),
+        (
+            "prompt: x\nchoices:\n- letter: a\n  labl: a\n  text: A\n"
+            "- {letter: B, label: b, text: 3}\n",
+            "t.yaml:3: key 'choices[0].letter': expected one capital letter, "
+            "found the string 'a'; correct it\n"
+            "t.yaml:3: key 'choices[0].label': missing; add it\n"
+            "t.yaml:4: key 'choices[0].labl': unknown key; did you mean 'label'?\n"
+            "t.yaml:6: key 'choices[1].text': expected text, found the number 3; put it in quotes",
+        ),
+        (
+            "prompt: x\nchoices:\n- {letter: A, label: a, text: A}\n"
+            "- {letter: A, label: b, text: B}\n",
+            "t.yaml:2: key 'choices': two options share a letter; correct it",
+        ),
+        ("prompt: '{chioces}'\n" + TASK.partition("\n")[2], "t.yaml:1: key 'prompt': "
+         "unknown placeholder {chioces}; known: {choices}; correct it"),
+    ],
+)  # fmt: skip
+def test_all_problems_are_listed_one_per_line(text: str, message: str) -> None:
+    Path("t.yaml").write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_task("t.yaml")
+    assert str(caught.value) == message
+
+
+def test_a_problem_that_has_no_words_of_ours_keeps_those_of_pydantic() -> None:
+    values = {"mm_model": {"warm_up_audio_path": [], 3: "x"}}
+    with pytest.raises(SettingsError) as caught:
+        validated(ModelSettings, Layer(values, {(): "m.yaml"}))
+    assert str(caught.value) == ("m.yaml: key 'mm_model[3]': Keys should be strings; correct it")
+
+
+ORIGINAL = """\
+# Words of two speakers
+kind: multiple_choice
+version: "1.0"
+local_dataset_path: ${UNSET:-}/clips
+label:
+  source: file_name
+  pattern: '(?P<speaker>[fm]\\d+)_(?P<label>[a-z]+)'
+  rename: {speaker: {f1: one, m1: 'two'}}
+prompt: "Which? {choices}"
+choices:
+  - {letter: A, label: a, text: An a, words: [ah, eh]}
+  - letter: B
+    label: b
+    text: A b
+max_new_tokens: 65
+"""
+PIECES = [
+    *(bytes([byte]) for byte in b"\n\t -:{}[]&*!|>'\"%@#?,\\\x00\xff~<0189"),
+    *(b"<<: ", b"*a", b"&a ", b"---\n", b"!!int ", b"${X}", b"\\U00110000", b"%YAML 9.9\n"),
+    *(b"null", b"true", b"1e999", b"0o7", "笑".encode(), b"- ", b"? ", b": ", b""),
+]
+
+
+def _mutated(randomness: random.Random) -> bytes:
+    text = bytearray(ORIGINAL.encode())
+    for _ in range(randomness.randint(1, 4)):
+        at = randomness.randrange(len(text))
+        text[at : at + randomness.choice([0, 0, 1, 5, 40])] = randomness.choice(PIECES)
+    return bytes(text)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_mutated_file_never_raises_anything_but_a_settings_error() -> None:
+    randomness = random.Random(20240607)
+    messages = []
+    start_s = time.process_time()
+    for _ in range(1000):
+        Path("t.yaml").write_bytes(_mutated(randomness))
+        try:
+            load_task("t.yaml")
+        except SettingsError as error:
+            messages.append(str(error))
+    assert time.process_time() - start_s < 5
+    assert 500 < len(messages) < 990
+    assert [message for message in messages if not message.startswith("t.yaml")] == []
