@@ -1,0 +1,81 @@
+"""Shares of samples: accuracy by either answer rule, unparsed replies, failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from modeltest.metrics.intervals import standard_error, wilson
+from modeltest.records import Aggregate, Score
+
+Predicate = Callable[[Score, bool], bool]
+"""Whether a sample counts, given its score and whether it failed."""
+
+
+def _is_correct(score: Score, failed: bool) -> bool:
+    return score.correct and not failed
+
+
+def _is_correct_by_legacy_rule(score: Score, failed: bool) -> bool:
+    return score.legacy_correct and not failed
+
+
+def _is_unparsed(score: Score, failed: bool) -> bool:
+    return score.answer is None and not failed
+
+
+def _has_failed(_: Score, failed: bool) -> bool:
+    return failed
+
+
+@dataclass(frozen=True, slots=True)
+class ShareMetric:
+    """The share of a subset's samples for which a predicate holds, with Wilson's interval.
+
+    Attributes:
+        name: Name in the `metric` column.
+        counts: Whether a sample adds to the share.
+        correct: Whether a sample adds to the `correct` column.
+    """
+
+    name: str
+    counts: Predicate
+    correct: Predicate = _is_correct
+
+    def aggregate(self, subset: str, scores: Sequence[Score], errors: Sequence[bool]) -> Aggregate:
+        """The share over all of `scores`; failed and unparsed samples stay in `total`.
+
+        Args:
+            subset: Name of the subset.
+            scores: Of every sample of the subset.
+            errors: `errors[i]` says that sample i failed.
+
+        Raises:
+            ValueError: `scores` and `errors` differ in length.
+        """
+        samples = list(zip(scores, errors, strict=True))
+        count = sum(self.counts(*sample) for sample in samples)
+        total = len(samples)
+        interval = wilson(count, total)
+        low, high = interval or (None, None)
+        return Aggregate(
+            subset=subset,
+            metric=self.name,
+            value=count / total if total else None,
+            ci_low=low,
+            ci_high=high,
+            ci_method="wilson" if interval else "",
+            stderr=standard_error(count, total),
+            total=total,
+            correct=sum(self.correct(*sample) for sample in samples),
+            unparsed=sum(_is_unparsed(*sample) for sample in samples),
+            errors=sum(errors),
+        )
+
+
+ACCURACY = ShareMetric("acc", counts=_is_correct)
+ACCURACY_LEGACY = ShareMetric(
+    "acc_legacy", counts=_is_correct_by_legacy_rule, correct=_is_correct_by_legacy_rule
+)
+UNPARSED_RATE = ShareMetric("unparsed_rate", counts=_is_unparsed)
+ERROR_RATE = ShareMetric("error_rate", counts=_has_failed)

@@ -1,0 +1,154 @@
+"""A folder of clips, flat or nested, labelled by name, by folder or by a table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from modeltest.errors import DataError, one_line
+from modeltest.records import Sample
+from modeltest.settings.schema import TaskSettings
+from modeltest.tasks.data.files import AudioFile, FoundFiles, walk
+from modeltest.tasks.data.found import Listing, Problem, without_duplicates
+from modeltest.tasks.data.labels import NAME_DOES_NOT_MATCH, LabelReader
+from modeltest.tasks.data.release import is_release
+from modeltest.tasks.data.speakers import read_speakers, with_speakers
+
+_Labelled = tuple[list[Sample], list[Problem]]
+
+
+def find_in_folder(root: Path, settings: TaskSettings) -> Listing:
+    """Lists a folder of audio files.
+
+    Args:
+        root: An existing folder.
+        settings: Its `label` says where labels come from.
+
+    Raises:
+        DataError: There is no audio in the folder, or its table cannot be used.
+    """
+    files = walk(root)
+    if not files.audio:
+        raise DataError(f"{root}: {_no_audio(files)}")
+    reader = LabelReader(settings)
+    if settings.label.source == "file_name":
+        found, problems = _by_file_name(files.audio, reader)
+    elif settings.label.source == "folder":
+        found, problems = _by_folder(files.audio, reader)
+    else:
+        found, problems = _by_table(files.audio, reader, root, settings.label.table)
+    samples, duplicates = without_duplicates(found)
+    parent = root.resolve().parent
+    part_of_release = is_release(parent)
+    samples, warnings = with_speakers(samples, read_speakers(parent if part_of_release else root))
+    if part_of_release:
+        warnings.append(
+            f"{root} is part of a release tree and all its clips are taken; for the test "
+            f"split alone, set local_dataset_path to {parent}"
+        )
+    return Listing(
+        samples=samples,
+        layout="folder",
+        passed_over=files.passed_over,
+        problems=(*files.problems, *problems, *duplicates),
+        warnings=(*files.warnings(), *warnings),
+    )
+
+
+def _by_file_name(files: Sequence[AudioFile], reader: LabelReader) -> _Labelled:
+    samples, problems = [], []
+    for file in files:
+        facts = reader.read_stem(file.relative.stem)
+        label = None if facts is None else reader.choice(facts.word)
+        if facts is None:
+            problems.append(Problem(file.name, NAME_DOES_NOT_MATCH))
+        elif label is None:
+            problems.append(Problem(file.name, reader.not_a_choice(facts.word)))
+        else:
+            # The stem alone, so that flattening subset folders changes no id.
+            sample_id = one_line(file.relative.stem)
+            samples.append(Sample(sample_id, (file.source(),), label, facts.metadata))
+    return samples, problems
+
+
+def _by_folder(files: Sequence[AudioFile], reader: LabelReader) -> _Labelled:
+    samples, problems = [], []
+    for file in files:
+        word = file.relative.parent.name
+        label = reader.choice(word)
+        if not word:
+            problems.append(Problem(file.name, "no label: it lies in no class folder"))
+        elif label is None:
+            problems.append(Problem(file.name, reader.not_a_choice(word)))
+        else:
+            samples.append(Sample(_path_id(file), (file.source(),), label))
+    return samples, problems
+
+
+def _by_table(files: Sequence[AudioFile], reader: LabelReader, root: Path, table: str) -> _Labelled:
+    unlisted = {file.relative: file for file in files}
+    listed: dict[PurePosixPath, int] = {}
+    samples, problems = [], []
+    for number, row in _read_table(root, table):
+        relative = PurePosixPath(row.pop("audio").replace("\\", "/"))
+        name = one_line(relative.as_posix())
+        word = row.pop("label")
+        label = reader.choice(word)
+        file = unlisted.pop(relative, None)
+        if relative in listed:
+            what = f"duplicate: rows {listed[relative]} and {number} of {table}"
+            problems.append(Problem(name, what))
+        elif file is None:
+            what = f"missing: row {number} of {table} names it"
+            problems.append(Problem(name, what))
+        elif label is None:
+            problems.append(Problem(name, reader.not_a_choice(word)))
+        else:
+            samples.append(Sample(_path_id(file), (file.source(),), label, reader.named(row)))
+        listed.setdefault(relative, number)
+    what = f"no label: {table} does not name it"
+    problems += [Problem(file.name, what) for file in unlisted.values()]
+    return samples, problems
+
+
+def _read_table(root: Path, table: str) -> list[tuple[int, dict[str, str]]]:
+    """Rows with their number in the file, the header being row 1.
+
+    Raises:
+        DataError: The table is missing, is no CSV or lacks a column.
+    """
+    path = root / table
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, strict=True)
+            missing = {"audio", "label"} - set(rows.fieldnames or ())
+            if missing:
+                raise DataError(f"{path}: lacks the column {sorted(missing)[0]!r}")
+            # Cells beyond the header have the key None, absent ones the value None.
+            return [
+                (number, {key: value or "" for key, value in row.items() if key is not None})
+                for number, row in enumerate(rows, start=2)
+            ]
+    except (OSError, UnicodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{path}: not readable as a table of labels ({reason})") from error
+
+
+def _path_id(file: AudioFile) -> str:
+    # Stems repeat between class folders.
+    return one_line(file.relative.with_suffix("").as_posix())
+
+
+def _no_audio(files: FoundFiles) -> str:
+    if files.problems:
+        return f"{files.problems[0].name} {files.problems[0].what}"
+    if ".parquet" in files.passed_over:
+        return (
+            "holds Parquet files and no audio files; load it once with the datasets library "
+            "and save it with save_to_disk"
+        )
+    if not files.passed_over:
+        return "is empty"
+    counts = ", ".join(f"{count} {ending}" for ending, count in files.passed_over.items())
+    return f"holds no audio file, only {counts}"

@@ -1,0 +1,82 @@
+"""A question with lettered options about one clip, as a task file describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from modeltest.records import AUDIO_PLACEHOLDER, Generation, Prompt, Response, Sample, Score
+from modeltest.settings.schema import TaskSettings
+from modeltest.tasks.answers import Choice, read_answer
+from modeltest.tasks.legacy_answer import read_answer_legacy
+
+
+class MultipleChoiceTask:
+    """The same question and options for every sample.
+
+    Attributes:
+        name: Name on the command line and in the reports.
+        settings: The validated task file.
+        choices: The options in the order of the prompt.
+    """
+
+    def __init__(self, name: str, settings: TaskSettings) -> None:
+        self.name = name
+        self.settings = settings
+        self.choices = tuple(
+            Choice(choice.letter, choice.label, choice.text, choice.words)
+            for choice in settings.choices
+        )
+
+    @property
+    def version(self) -> str:
+        """The task file's version."""
+        return self.settings.version
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The options' labels in their order."""
+        return tuple(choice.label for choice in self.choices)
+
+    def prompt(self) -> Prompt:
+        """The question with its options; for `raw` inside `raw_prompt`."""
+        options = ", ".join(f"{choice.letter}: {choice.text}" for choice in self.choices)
+        question = self.settings.prompt.format(choices=options)
+        if self.settings.prompt_format == "chat":
+            return Prompt(text=question, format="chat")
+        text = self.settings.raw_prompt.format(audio=AUDIO_PLACEHOLDER, prompt=question)
+        return Prompt(text=text, format="raw")
+
+    def generation(self) -> Generation:
+        """Greedy decoding of at most `max_new_tokens`."""
+        return Generation(max_new_tokens=self.settings.max_new_tokens)
+
+    def score(self, sample: Sample, response: Response) -> Score:
+        """Reads both rules' answers; a failed response has none and is never correct."""
+        if response.error:
+            return Score(answer=None, correct=False, legacy_answer=None, legacy_correct=False)
+        answer = read_answer(response.text, self.choices)
+        legacy = read_answer_legacy(response.text, self.choices)
+        return Score(
+            answer=answer,
+            correct=answer is not None and answer == sample.truth,
+            legacy_answer=legacy,
+            legacy_correct=legacy is not None and legacy == sample.truth,
+        )
+
+    def subsets(self, sample: Sample) -> tuple[str, ...]:
+        """`class=…`, then the slices of the task file for which the sample has metadata."""
+        slices = self.settings.slices
+        by_key = tuple(
+            f"{key}={sample.metadata[key]}" for key in slices.by if sample.metadata.get(key)
+        )
+        ages = _age_subsets(sample.metadata, slices.age_ranges)
+        return (f"class={sample.truth}", *by_key, *ages)
+
+
+def _age_subsets(metadata: Mapping[str, str], ranges: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        age = int(metadata.get("age", ""))
+    except ValueError:
+        return ()
+    bounds = (tuple(map(int, each.split("-"))) for each in ranges)
+    return tuple(f"age={low}-{high}" for low, high in bounds if low <= age <= high)

@@ -1,0 +1,135 @@
+"""The multiple-choice task: prompt, scores, slices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from modeltest.protocols import Task
+from modeltest.records import Generation, Prompt, Response, Sample
+from modeltest.settings.schema import TaskSettings
+from modeltest.tasks.factory import make_task
+
+ROOT = Path(__file__).parents[3]
+QUESTION = (
+    "In this audio, what kind of sound can you hear? A: Laughter, B: Sigh, C: Cough, "
+    "D: Throat clearing, E: Sneeze, F: Sniff, Please select the one closest to the correct answer."
+)
+
+
+def vocalsound(**changes: Any) -> Task:
+    text = (ROOT / "config" / "task" / "vocalsound.yaml").read_text(encoding="utf-8")
+    settings = yaml.safe_load(text) | {"local_dataset_path": None} | changes
+    return make_task("vocalsound", TaskSettings(**settings))
+
+
+def sample(truth: str = "cough", **metadata: str) -> Sample:
+    return Sample(sample_id="f0003_0_cough", audio=(), truth=truth, metadata=metadata)
+
+
+def response(text: str = "", error: str = "") -> Response:
+    return Response(sample_id="f0003_0_cough", text=text, error=error)
+
+
+def test_raw_prompt_is_the_original_one() -> None:
+    assert vocalsound().prompt() == Prompt(f"{{audio}}{QUESTION} ASSISTANT:", "raw")
+
+
+def test_chat_prompt_is_the_question_alone() -> None:
+    assert vocalsound(prompt_format="chat").prompt() == Prompt(QUESTION, "chat")
+
+
+def test_braces_in_a_choice_stay_as_they_are() -> None:
+    choices = [
+        {"letter": "A", "label": "a", "text": "{x}"},
+        {"letter": "B", "label": "b", "text": "}"},
+    ]
+    assert vocalsound(choices=choices, prompt="{choices}?").prompt().text == (
+        "{audio}A: {x}, B: }? ASSISTANT:"
+    )
+
+
+def test_facts_of_the_task_file() -> None:
+    task = vocalsound(version="1.3", max_new_tokens=7)
+    assert task.name == "vocalsound"
+    assert task.version == "1.3"
+    assert task.generation() == Generation(max_new_tokens=7)
+    assert task.labels == ("laughter", "sigh", "cough", "throatclearing", "sneeze", "sniff")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "correct", "legacy_answer", "legacy_correct"),
+    [
+        ("C: Cough", "cough", True, "cough", True),
+        ("A person is coughing", "cough", True, "laughter", False),
+        ("E: Sneeze", "sneeze", False, "sneeze", False),
+        ("C: Sneeze", None, False, "cough", True),
+        ("hello", None, False, None, False),
+    ],
+)
+def test_score(
+    text: str, answer: str | None, correct: bool, legacy_answer: str | None, legacy_correct: bool
+) -> None:
+    score = vocalsound().score(sample(), response(text))
+    assert (score.answer, score.correct) == (answer, correct)
+    assert (score.legacy_answer, score.legacy_correct) == (legacy_answer, legacy_correct)
+
+
+def test_a_failed_sample_is_never_correct() -> None:
+    score = vocalsound().score(sample(), response("C: Cough", error="cannot decode"))
+    assert score.answer is None
+    assert score.legacy_answer is None
+    assert not score.correct
+    assert not score.legacy_correct
+
+
+@pytest.mark.parametrize("truth", ["", "yawn", "None"])
+def test_an_unparsed_reply_never_equals_an_unknown_truth(truth: str) -> None:
+    score = vocalsound().score(sample(truth), response("hello"))
+    assert not score.correct
+    assert not score.legacy_correct
+
+
+@pytest.mark.parametrize(
+    ("metadata", "subsets"),
+    [
+        ({"gender": "female", "age": "33"}, ("class=cough", "gender=female", "age=26-48")),
+        ({"gender": "male", "age": "25"}, ("class=cough", "gender=male", "age=18-25")),
+        ({"age": "26"}, ("class=cough", "age=26-48")),
+        ({"age": "80"}, ("class=cough", "age=49-80")),
+        ({"age": "17", "gender": ""}, ("class=cough",)),
+        ({"age": "unknown"}, ("class=cough",)),
+        ({"age": ""}, ("class=cough",)),
+        ({}, ("class=cough",)),
+    ],
+)
+def test_subsets(metadata: dict[str, str], subsets: tuple[str, ...]) -> None:
+    assert vocalsound().subsets(sample(**metadata)) == subsets
+
+
+def test_subsets_follow_the_order_of_the_task_file() -> None:
+    task = vocalsound(slices={"by": ["country", "gender"]})
+    assert task.subsets(sample(gender="male", country="NZ", age="30")) == (
+        "class=cough",
+        "country=NZ",
+        "gender=male",
+    )
+
+
+def test_a_task_of_other_choices() -> None:
+    task = vocalsound(
+        prompt="Which animal? {choices}",
+        raw_prompt="{audio} {prompt}",
+        choices=[
+            {"letter": "A", "label": "dog", "text": "Dog bark"},
+            {"letter": "B", "label": "cat", "text": "Cat meow"},
+        ],
+    )
+    assert task.prompt().text == "{audio} Which animal? A: Dog bark, B: Cat meow"
+    assert task.labels == ("dog", "cat")
+    assert task.score(sample("cat"), response("A cat is heard. B: Cat meow")).correct
+    assert task.score(sample("dog"), response("A dog barks")).correct
+    assert not task.score(sample("dog"), response("B")).correct
