@@ -1,0 +1,255 @@
+"""Qwen2-Audio in this process, through transformers' own model and `generate`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modeltest.backends.transformers import generation, inputs, model_folder, trim
+from modeltest.errors import ModelError
+from modeltest.protocols import Device
+from modeltest.records import Prompt, Request, Response, Timing
+
+_TORCH_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+
+
+@dataclass(frozen=True, slots=True)
+class TransformersSettings:
+    """What the backend needs to know.
+
+    Attributes:
+        model_path: A folder that `check_model_folder` accepted.
+        data_type: `bf16`, `fp16` or `fp32`.
+        attention: `sdpa`, `eager` or `flash_attention_2`.
+        engine: `fast` runs the encoder on the batch's longest clip, `stock` on 30 s.
+        seed: Seeds torch; greedy decoding does not draw, so it changes nothing today.
+    """
+
+    model_path: Path
+    data_type: str
+    attention: str
+    engine: str = "fast"
+    seed: int = 0
+
+
+class TransformersBackend:
+    """Runs a checkpoint with `generate`, greedy, every setting pinned.
+
+    Offline by construction: files are read from the folder only, safetensors only, and no
+    code from the checkpoint is run.
+    """
+
+    name = "transformers"
+
+    def __init__(self, settings: TransformersSettings, device: Device) -> None:
+        self._settings = settings
+        self._device = device
+        self._model: Any = None
+        self._encoder: Any = None
+        self._encoder_batches: list[int] = []
+        self.processor = self._load_processor()
+        extractor = self.processor.feature_extractor
+        self.sampling_rate_hz = int(extractor.sampling_rate)
+        self.max_audio_s = float(extractor.chunk_length)
+        self._eos = generation.eos_token_ids(
+            self._checkpoint_generation_config(), self.processor.tokenizer
+        )
+        self._pad = int(self.processor.tokenizer.pad_token_id)
+
+    @property
+    def model(self) -> Any:
+        """The loaded transformers model.
+
+        Raises:
+            RuntimeError: `load` was not called.
+        """
+        if self._model is None:
+            raise RuntimeError("the model is not loaded")
+        return self._model
+
+    def render(self, prompt: Prompt, num_clips: int) -> str:
+        """The model's input text, one unexpanded audio token per clip."""
+        return inputs.render(self.processor, prompt, num_clips)
+
+    def load(self) -> None:
+        """Loads the weights onto the device in the chosen precision and drains it."""
+        import torch
+        import transformers
+
+        torch.manual_seed(self._settings.seed)
+        transformers.utils.logging.disable_progress_bar()
+        release = tuple(int(part) for part in transformers.__version__.split(".")[:2])
+        dtype_keyword = "dtype" if release >= (4, 56) else "torch_dtype"
+        try:
+            model, report = transformers.Qwen2AudioForConditionalGeneration.from_pretrained(
+                self._settings.model_path,
+                attn_implementation=self._settings.attention,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **{dtype_keyword: getattr(torch, _TORCH_DTYPES[self._settings.data_type])},
+            )
+        except ImportError as error:
+            raise ModelError(
+                f"attention {self._settings.attention} cannot be used here: {error}"
+            ) from error
+        _refuse_partial_load(report, self._settings.model_path)
+        model.eval()
+        model.to(self._device.torch_name)
+        [self._encoder] = [m for m in model.modules() if type(m).__name__ == "Qwen2AudioEncoder"]
+        self._encoder.register_forward_pre_hook(self._note_encoder_batch, with_kwargs=True)
+        self._model = model
+        self._device.synchronize()
+
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
+        """Answers a batch.
+
+        The device is drained before each clock reading, so `e2e_s` covers features,
+        transfer, encoder, prefill, decoding and detokenisation.
+
+        Raises:
+            ModelError: The clips did not reach the model.
+        """
+        import torch
+
+        texts = [self.render(request.prompt, len(request.audio)) for request in requests]
+        settings = self._generation_settings(requests[0].generation.max_new_tokens)
+        config = generation.generation_config(settings)
+        self.model.generation_config = config
+        self._device.synchronize()
+        start_s = time.perf_counter()
+        encoded = inputs.encode(self.processor, texts, requests)
+        on_device = self.to_device(encoded)
+        self._encoder_batches.clear()
+        with torch.inference_mode():
+            rows = self._generate(on_device, config)
+        new_tokens = rows[:, on_device["input_ids"].shape[1] :].tolist()
+        replies = [self._cut_at_end(row) for row in new_tokens]
+        decoded = self.processor.tokenizer.batch_decode(
+            replies, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        self._device.synchronize()
+        e2e_s = time.perf_counter() - start_s
+        self._check_encoder_heard(sum(len(request.audio) for request in requests))
+        input_tokens = inputs.num_input_tokens(
+            encoded, requests, self.processor.feature_extractor.hop_length, self._audio_id
+        )
+        return [
+            Response(
+                sample_id=request.sample_id,
+                text=text,
+                input_text=input_text,
+                input_tokens=num_in,
+                output_tokens=len(reply),
+                finish_reason="stop" if reply and reply[-1] in self._eos else "length",
+                timing=Timing(e2e_s=e2e_s),
+            )
+            for request, input_text, text, num_in, reply in zip(
+                requests, texts, decoded, input_tokens, replies, strict=True
+            )
+        ]
+
+    def to_device(self, encoded: Any) -> dict[str, Any]:
+        """Moves a batch to the device, features in the model's precision."""
+        moved = {key: value.to(self._device.torch_name) for key, value in encoded.items()}
+        moved["input_features"] = moved["input_features"].to(self.model.dtype)
+        return moved
+
+    def identity(self) -> Mapping[str, Any]:
+        """Model files, pinned generation settings, precision and attention."""
+        settings = self._generation_settings(max_new_tokens=None)
+        return {
+            "model": model_folder.fingerprint(self._settings.model_path),
+            "generation": settings,
+            "dtype": self._settings.data_type,
+            "attention": self._settings.attention,
+            "engine": self._settings.engine,
+            "padding_side": "left",
+        }
+
+    def facts(self) -> Mapping[str, Any]:
+        """Parameters and precision of the loaded model."""
+        return {
+            "architecture": type(self.model).__name__,
+            "num_parameters": sum(p.numel() for p in self.model.parameters()),
+            "attention": self.model.config._attn_implementation,
+            "sampling_rate_hz": self.sampling_rate_hz,
+            "max_audio_s": self.max_audio_s,
+        }
+
+    def close(self) -> None:
+        """Drops the model."""
+        self._model = self._encoder = None
+
+    @property
+    def _audio_id(self) -> int:
+        return int(self.processor.tokenizer.convert_tokens_to_ids("<|AUDIO|>"))
+
+    def _generation_settings(self, max_new_tokens: int | None) -> dict[str, Any]:
+        settings = generation.pinned_settings(max_new_tokens or 0, self._eos, self._pad)
+        if max_new_tokens is None:  # a setting of the task, recorded with it
+            del settings["max_new_tokens"]
+        return settings
+
+    def _load_processor(self) -> Any:
+        import transformers
+
+        return transformers.AutoProcessor.from_pretrained(
+            self._settings.model_path, local_files_only=True, trust_remote_code=False
+        )
+
+    def _checkpoint_generation_config(self) -> Any:
+        import transformers
+
+        if not (self._settings.model_path / "generation_config.json").is_file():
+            return None
+        return transformers.GenerationConfig.from_pretrained(
+            self._settings.model_path, local_files_only=True
+        )
+
+    def _cut_at_end(self, tokens: list[int]) -> list[int]:
+        for position, token in enumerate(tokens):
+            if token in self._eos:
+                return tokens[: position + 1]
+        return tokens
+
+    def _generate(self, on_device: dict[str, Any], config: Any) -> Any:
+        if self._settings.engine == "stock":
+            return self.model.generate(**on_device, generation_config=config)
+        longest = int(on_device["feature_attention_mask"].sum(-1).max())
+        positions = trim.positions_needed(longest, self._encoder.config.max_source_positions)
+        with trim.fewer_positions(self._encoder, positions):
+            return self.model.generate(
+                **trim.trim_features(on_device, positions), generation_config=config
+            )
+
+    def _note_encoder_batch(
+        self, _encoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        features = args[0] if args else kwargs["input_features"]
+        self._encoder_batches.append(int(features.shape[0]))
+
+    def _check_encoder_heard(self, num_clips: int) -> None:
+        import transformers
+
+        if self._encoder_batches != [num_clips]:
+            raise ModelError(
+                f"transformers {transformers.__version__}: the audio encoder ran on "
+                f"{self._encoder_batches or 'no'} clips, the batch has {num_clips}; "
+                "replies would not be about the audio"
+            )
+
+
+def _refuse_partial_load(report: Mapping[str, Any], path: Path) -> None:
+    missing = sorted(report.get("missing_keys", ()))
+    mismatched = sorted(str(key) for key in report.get("mismatched_keys", ()))
+    if missing or mismatched:
+        names = ", ".join([*missing, *mismatched][:5])
+        raise ModelError(
+            f"{path}: {len(missing)} weights are missing and {len(mismatched)} have another "
+            f"shape ({names}); transformers would fill them with random numbers"
+        )

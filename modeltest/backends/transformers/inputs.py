@@ -1,0 +1,114 @@
+"""From requests to model inputs, on both generations of transformers' processor, checked.
+
+transformers up to 4.47 takes `audios=` and lets the model expand the one audio token per
+clip; from 4.48 the processor expands it, and from 4.55 `audios=` is dropped without an
+error. So what was asked for is compared with what came out, batch by batch.
+
+Shape suffixes: B requests, C clips, M mel bins, F mel frames, T tokens.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from modeltest.errors import ModelError
+from modeltest.records import AUDIO_PLACEHOLDER, Prompt, Request
+
+AUDIO_TAGS = "<|audio_bos|><|AUDIO|><|audio_eos|>"
+
+
+def render(processor: Any, prompt: Prompt, num_clips: int) -> str:
+    """The input text with one unexpanded audio token per clip."""
+    if prompt.format == "raw":
+        return prompt.text.replace(AUDIO_PLACEHOLDER, AUDIO_TAGS)
+    clips = [{"type": "audio", "audio_url": "clip"} for _ in range(num_clips)]
+    conversation = [{"role": "user", "content": [*clips, {"type": "text", "text": prompt.text}]}]
+    return str(
+        processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
+    )
+
+
+def encode(processor: Any, texts: Sequence[str], requests: Sequence[Request]) -> Any:
+    """Token ids, masks and log-mel features of a batch, left-padded, on the host.
+
+    Args:
+        processor: A Qwen2AudioProcessor.
+        texts: The rendered inputs, one per request.
+        requests: The requests, whose clips are at the processor's rate.
+
+    Returns:
+        A BatchFeature with input_ids (B, T), attention_mask (B, T), input_features
+        (C, M, F) and feature_attention_mask (C, F).
+
+    Raises:
+        ModelError: The clips did not arrive whole in the inputs.
+    """
+    waveforms = [clip.waveform for request in requests for clip in request.audio]
+    parameters = inspect.signature(type(processor).__call__).parameters
+    keyword = "audio" if "audio" in parameters else "audios"
+    # Right padding would put pad tokens between a prompt and its reply.
+    processor.tokenizer.padding_side = "left"
+    inputs = processor(
+        text=list(texts),
+        **{keyword: waveforms},
+        sampling_rate=processor.feature_extractor.sampling_rate,
+        return_tensors="pt",
+        padding=True,
+    )
+    check_inputs(processor, inputs, requests)
+    return inputs
+
+
+def check_inputs(processor: Any, inputs: Any, requests: Sequence[Request]) -> None:
+    """Compares features, masks and audio tokens with the clips.
+
+    Raises:
+        ModelError: Something of the audio is missing; scores would be worthless.
+    """
+    import transformers
+
+    clips = [clip for request in requests for clip in request.audio]
+    release = f"transformers {transformers.__version__}"
+    features = inputs.get("input_features")
+    mask = inputs.get("feature_attention_mask")
+    if features is None or mask is None or len(features) != len(clips):
+        found = 0 if features is None else len(features)
+        raise ModelError(f"{release} dropped audio: {len(clips)} clips in, {found} out")
+    hop = processor.feature_extractor.hop_length
+    expected_frames = [-(-len(clip.waveform) // hop) for clip in clips]
+    if mask.sum(-1).tolist() != expected_frames:
+        raise ModelError(
+            f"{release} changed the clips' lengths: expected {expected_frames} mel frames, "
+            f"found {mask.sum(-1).tolist()}"
+        )
+    audio_id = processor.tokenizer.convert_tokens_to_ids("<|AUDIO|>")
+    found_tokens = (inputs["input_ids"] == audio_id).sum(-1).tolist()
+    expanded, unexpanded = expected_audio_tokens(requests, hop)
+    if found_tokens not in (expanded, unexpanded):
+        raise ModelError(f"{release} made {found_tokens} audio tokens; the clips need {expanded}")
+    if not bool(inputs["attention_mask"][:, -1].all()):
+        raise ModelError(f"{release} padded on the right, which changes the replies")
+
+
+def expected_audio_tokens(requests: Sequence[Request], hop: int) -> tuple[list[int], list[int]]:
+    """Audio tokens per request after and before expansion.
+
+    The encoder halves the frames twice: a convolution of stride 2, then average pooling
+    (transformers, `_get_feat_extract_output_lengths` of Qwen2AudioEncoder).
+    """
+    expanded = []
+    for request in requests:
+        frames = [-(-len(clip.waveform) // hop) for clip in request.audio]
+        expanded.append(sum(((f - 1) // 2 + 1 - 2) // 2 + 1 for f in frames))
+    return expanded, [len(request.audio) for request in requests]
+
+
+def num_input_tokens(
+    inputs: Any, requests: Sequence[Request], hop: int, audio_id: int
+) -> list[int]:
+    """Tokens that enter the language model per request, audio positions included."""
+    expanded, _ = expected_audio_tokens(requests, hop)
+    text = inputs["attention_mask"].sum(-1) - (inputs["input_ids"] == audio_id).sum(-1)
+    return [int(t) + e for t, e in zip(text.tolist(), expanded, strict=True)]

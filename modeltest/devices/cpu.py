@@ -1,0 +1,53 @@
+"""The CPU as a device: its own clock needs no draining, its memory is the process's."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class CpuDevice:
+    """The host's processor."""
+
+    kind = "cpu"
+    label = "CPU"
+    torch_name = "cpu"
+
+    def synchronize(self) -> None:
+        """Nothing is queued on a CPU: torch's operators return when they are done."""
+
+    def peak_memory_bytes(self) -> int:
+        """Peak resident set of this process, bytes (getrusage's ru_maxrss)."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+    def facts(self) -> Mapping[str, Any]:
+        """Processor name, usable cores and threads of torch."""
+        import torch
+
+        return {
+            "name": _processor_name(),
+            "cores": len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count(),
+            "torch_threads": torch.get_num_threads(),
+            "memory_total_bytes": _host_memory_bytes(),
+        }
+
+
+def _processor_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _host_memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
