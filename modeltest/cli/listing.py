@@ -1,0 +1,99 @@
+"""`modeltest list`: the models, tasks and runs that there are."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modeltest.cli.options import add_config_dir
+from modeltest.errors import EXIT_OK
+
+if TYPE_CHECKING:
+    from modeltest.settings.paths import Kind
+
+HELP = "list models, tasks or runs"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line."""
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=("models", "tasks", "runs"),
+        help="what to list (default: models and tasks)",
+    )
+    parser.add_argument(
+        "--output-dir", type=Path, default=Path("outputs"), metavar="DIR", help="where runs are"
+    )
+    add_config_dir(parser)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Prints one line per thing."""
+    if options.what in (None, "models"):
+        _print_names("model", options.config_dir, heading=options.what is None)
+    if options.what in (None, "tasks"):
+        _print_names("task", options.config_dir, heading=options.what is None)
+    if options.what == "runs":
+        _print_runs(options.output_dir)
+    return EXIT_OK
+
+
+def _print_names(kind: Kind, config_dir: Path | None, heading: bool) -> None:
+    from modeltest.settings.paths import find_file, known_names
+
+    if heading:
+        print(f"{kind}s:")
+    names = known_names(kind, config_dir)
+    width = max(len(name) for name in names)
+    for name in names:
+        comment = _first_comment(find_file(kind, name, config_dir))
+        print(f"{'  ' if heading else ''}{name:<{width}}  {comment}")
+
+
+def _first_comment(path: Path) -> str:
+    """The first sentence of the comment that a settings file begins with."""
+    from modeltest.errors import one_line
+
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    comment = " ".join(line[1:].strip() for line in takewhile(lambda s: s.startswith("#"), lines))
+    return one_line(comment.partition(". ")[0].rstrip("."))
+
+
+def _print_runs(output_dir: Path) -> None:
+    from tabulate import tabulate
+
+    rows = sorted(_runs(output_dir), reverse=True)
+    if not rows:
+        print(f"no runs below {output_dir}", file=sys.stderr)
+        return
+    headers = ("started", "run", "task", "model", "acc %", "verdict", "folder")
+    print(tabulate(rows, headers, tablefmt="simple", disable_numparse=True))
+
+
+def _runs(output_dir: Path) -> Iterator[tuple[str, ...]]:
+    from modeltest.errors import DataError, one_line
+    from modeltest.reports.console import percent
+    from modeltest.reports.summary import summarise
+    from modeltest.runlog.run_log import read_run
+
+    for manifest in output_dir.glob("*/modeltest/*/precision_result/runs/*/manifest.json"):
+        try:
+            run = read_run(manifest.parent)
+        except DataError as error:
+            print(f"warning: {one_line(str(error))}", file=sys.stderr)
+            continue
+        summary = summarise(run)
+        yield (
+            run.manifest["started"],
+            run.manifest["place"]["run_id"],
+            run.manifest["task"]["name"],
+            run.manifest["model"]["name"],
+            percent(summary.value("all", "acc")),
+            summary.verdict.validity,
+            str(manifest.parent),
+        )

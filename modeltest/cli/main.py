@@ -1,0 +1,78 @@
+"""The `modeltest` command: one file per subcommand, loaded when it is asked for.
+
+Nothing heavy is imported here, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import modeltest
+from modeltest.cli import check, evaluate, listing
+from modeltest.errors import EXIT_SIGINT, ModeltestError
+
+_EPILOG = """\
+examples:
+  modeltest eval vocalsound_mini qwen2_audio_tiny     try it: embedded model and clips
+  modeltest eval vocalsound qwen2_audio --bs 8 \\
+      --set model.model_path=/weights/Qwen2-Audio-7B-Instruct \\
+      --set task.local_dataset_path=/data/vs_release_16k
+  modeltest check vocalsound qwen2_audio              what is missing, without loading weights
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="modeltest",
+        description="Is this audio language model, on this device, as accurate as it should be?",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"modeltest {modeltest.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, command in (("eval", evaluate), ("list", listing), ("check", check)):
+        subparser = commands.add_parser(
+            name,
+            help=command.HELP,
+            description=command.HELP,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        command.add_arguments(subparser)
+        subparser.set_defaults(execute=command.execute)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: Command line without the program's name; `sys.argv` when left out.
+
+    Returns:
+        The exit code of the contract: 0 sound, 2 usage, 3 INVALID, …
+    """
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
+    try:
+        return int(options.execute(options))
+    except ModeltestError as error:
+        print(f"modeltest: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("modeltest: interrupted", file=sys.stderr)
+        return EXIT_SIGINT
+    except BrokenPipeError:
+        # The reader of the output left (`modeltest list | head`); nothing is wrong.
+        sys.stderr.close()
+        return 0
+
+
+def console() -> None:
+    """Entry point of the installed command."""
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""Writes all reports of a run; each file is whole or absent."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modeltest.reports.csv_files import (
+    INDEX_COLUMNS,
+    confusion_csv,
+    csv_bytes,
+    index_row,
+    result_csv,
+    samples_csv,
+)
+from modeltest.reports.html import report_html
+from modeltest.reports.summary import Summary
+from modeltest.reports.text import output_text
+from modeltest.runlog.atomic import write_atomically
+from modeltest.runlog.layout import RunPlace
+from modeltest.runlog.manifest import place_from
+from modeltest.runlog.run_log import RunContent
+
+
+def write_reports(run: RunContent, summary: Summary) -> dict[str, Path]:
+    """Writes the reports of a run from its manifest and log.
+
+    Returns:
+        What a user looks for, and where it is.
+
+    Raises:
+        OSError: The disk refused; files that were there before are intact.
+    """
+    place = place_from(run.manifest, run.folder)
+    files = {
+        "results": (place.result_file("result"), result_csv(run, summary)),
+        "confusion": (place.result_file("confusion"), confusion_csv(summary)),
+        "samples": (place.result_file("samples"), samples_csv(run, summary)),
+        "replies": (place.output_file, output_text(run, summary)),
+        "report": (place.run_folder / "report.html", report_html(run, summary)),
+    }
+    for path, content in files.values():
+        write_atomically(path, content)
+    return {name: path for name, (path, _) in files.items()}
+
+
+def add_to_index(run: RunContent, summary: Summary) -> None:
+    """Appends the run's line to `index.csv`; runs that end together do not mix lines."""
+    place = place_from(run.manifest, run.folder)
+    row = index_row(run, summary, str(place.run_folder.relative_to(place.output_dir)))
+    _append_row(place, row)
+
+
+def _append_row(place: RunPlace, row: Mapping[str, Any]) -> None:
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    descriptor = os.open(place.index_file, flags, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        empty = os.fstat(descriptor).st_size == 0
+        os.write(descriptor, csv_bytes(INDEX_COLUMNS, [row], header=empty))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

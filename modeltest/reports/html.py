@@ -1,0 +1,42 @@
+"""`report.html`: one file to read in a browser, nothing fetched from anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from modeltest.errors import one_line
+from modeltest.reports.summary import Summary
+from modeltest.runlog.run_log import RunContent
+
+_TEMPLATE = Path(__file__).with_name("report.html.j2")
+
+
+def report_html(run: RunContent, summary: Summary) -> bytes:
+    """The page: verdict, what ran, results, confusion matrix, every wrong sample."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["shown"] = one_line
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    rates = [a for a in summary.aggregates if a.ci_method]
+    page = template.render(
+        run=run,
+        manifest=run.manifest,
+        summary=summary,
+        rows=[
+            {metric: summary.value(subset, metric) for metric in _metrics(rates)}
+            | {"subset": subset}
+            for subset in dict.fromkeys(aggregate.subset for aggregate in rates)
+        ],
+        metrics=_metrics(rates),
+        speed=[a for a in summary.aggregates if not a.ci_method and a.value is not None],
+        wrong=[record for record in run.samples if not record["score"]["correct"]],
+    )
+    return page.encode("utf-8", errors="backslashreplace")
+
+
+def _metrics(aggregates: list[Any]) -> list[str]:
+    return list(dict.fromkeys(aggregate.metric for aggregate in aggregates))

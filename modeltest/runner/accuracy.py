@@ -1,0 +1,184 @@
+"""Evaluates a plan's samples, batch by batch, into the run log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from modeltest.audio.decode import decode, truncate
+from modeltest.errors import AudioError, ModeltestError, SettingsError
+from modeltest.protocols import Backend, Progress, Task
+from modeltest.records import Audio, AudioFacts, AudioSource, Request, Response, Sample
+from modeltest.runlog.run_log import phase_record, sample_key, sample_record
+from modeltest.runlog.segment import SegmentWriter
+from modeltest.settings.schema import MultimodalSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What `evaluate` needs to know beside the backend.
+
+    Attributes:
+        task: What is asked.
+        samples: Of whom, in the task's order.
+        facts: Per sample, what the data check found.
+        batch_size: Requests per call of the backend.
+        truncate_long: Cut clips that are too long instead of failing the sample.
+        identity_sha256: Digest of everything that decides a reply.
+    """
+
+    task: Task
+    samples: Sequence[Sample]
+    facts: Sequence[tuple[AudioFacts, ...]]
+    batch_size: int
+    truncate_long: bool
+    identity_sha256: str
+
+
+def evaluate(work: Work, backend: Backend, log: SegmentWriter, progress: Progress) -> None:
+    """Asks every sample and logs every reply; a failure costs its sample only.
+
+    Args:
+        work: Samples and how to ask them.
+        backend: Loaded.
+        log: Receives one record per sample and one for the phase.
+        progress: Told of each batch, outside the timed regions.
+    """
+    progress.start(len(work.samples), "evaluating")
+    start_s = time.perf_counter()
+    try:
+        for first in range(0, len(work.samples), work.batch_size):
+            indices = range(first, min(first + work.batch_size, len(work.samples)))
+            for record in _batch(work, indices, backend):
+                log.append(record)
+            progress.advance(len(indices))
+    finally:
+        log.append(phase_record("eval", time.perf_counter() - start_s))
+        log.sync()
+        progress.finish()
+
+
+def warm_up_clips(
+    samples: Sequence[Sample], settings: MultimodalSettings, backend: Backend
+) -> list[Audio]:
+    """The clips to warm up on: the settings', else the first sample's.
+
+    Raises:
+        SettingsError: A clip of the settings cannot be used.
+    """
+    try:
+        clips = [
+            decode(AudioSource(str(path), path=path), backend.sampling_rate_hz)
+            for path in settings.warm_up_audio_path
+        ]
+    except AudioError as error:
+        raise SettingsError(f"mm_model.warm_up_audio_path: {error}") from error
+    for sample in () if clips else samples:
+        try:
+            return [decode(sample.audio[0], backend.sampling_rate_hz)]
+        except AudioError:  # it fails again where it is counted
+            continue
+    return clips
+
+
+def warm_up(work: Work, backend: Backend, clips: Sequence[Audio]) -> float:
+    """Runs one request on each clip, so that first-use costs stay out of the evaluation.
+
+    A clip that is too long is cut: only the time matters here, the replies are dropped.
+
+    Returns:
+        Seconds that it took.
+    """
+    start_s = time.perf_counter()
+    for clip in clips:
+        heard = prepare_clip(clip, backend.max_audio_s, truncate_long=True)
+        request = Request("warm-up", (heard,), work.task.prompt(), work.task.generation())
+        backend.generate([request])
+    return time.perf_counter() - start_s
+
+
+def prepare_clip(audio: Audio, max_audio_s: float, truncate_long: bool) -> Audio:
+    """The clip as the model can hear it.
+
+    Raises:
+        AudioError: It is longer than the model hears and must not be cut.
+    """
+    if audio.duration_s <= max_audio_s:
+        return audio
+    if truncate_long:
+        return truncate(audio, max_audio_s)
+    raise AudioError(
+        f"the clip is {audio.duration_s:.2f} s long, the model hears {max_audio_s:g} s; "
+        "set task.long_audio to truncate to evaluate its beginning"
+    )
+
+
+def _batch(work: Work, indices: range, backend: Backend) -> Iterator[dict[str, Any]]:
+    requests: dict[int, Request] = {}
+    responses: dict[int, Response] = {}
+    for index in indices:
+        sample = work.samples[index]
+        try:
+            clips = tuple(
+                prepare_clip(
+                    decode(source, backend.sampling_rate_hz),
+                    backend.max_audio_s,
+                    work.truncate_long,
+                )
+                for source in sample.audio
+            )
+        except AudioError as error:
+            responses[index] = Response(sample.sample_id, text="", error=str(error))
+            continue
+        requests[index] = Request(
+            sample.sample_id, clips, work.task.prompt(), work.task.generation()
+        )
+    replies = _generate(backend, list(requests.values()))
+    responses.update(zip(requests, replies, strict=True))
+    for index in indices:
+        sample, response = work.samples[index], responses[index]
+        request = requests.get(index)
+        yield sample_record(
+            index=index,
+            key=sample_key(sample, work.facts[index], work.identity_sha256),
+            sample=sample,
+            subsets=work.task.subsets(sample),
+            clips=_clip_records(sample, work.facts[index], request),
+            response=response,
+            score=work.task.score(sample, response),
+        )
+
+
+def _generate(backend: Backend, requests: list[Request]) -> list[Response]:
+    if not requests:
+        return []
+    try:
+        return backend.generate(requests)
+    except ModeltestError:
+        raise  # concerns the whole run, not these samples
+    except Exception as error:  # the sample boundary: from here on a failure is a value
+        if len(requests) == 1:
+            text = f"{type(error).__name__}: {error}"
+            return [Response(requests[0].sample_id, text="", error=text)]
+    # One sample must not take its batch with it.
+    return [response for request in requests for response in _generate(backend, [request])]
+
+
+def _clip_records(
+    sample: Sample, facts: tuple[AudioFacts, ...], request: Request | None
+) -> tuple[Mapping[str, Any], ...]:
+    notes = [clip.note for clip in request.audio] if request else [""] * len(facts)
+    return tuple(
+        {
+            "name": source.name,
+            "sha256": fact.sha256,
+            "duration_s": fact.duration_s,
+            "sampling_rate_hz": fact.sampling_rate_hz,
+            "num_channels": fact.num_channels,
+            "container": fact.container,
+            "note": note,
+        }
+        for source, fact, note in zip(sample.audio, facts, notes, strict=True)
+    )

@@ -1,0 +1,154 @@
+"""A task on real small clips, and a backend that answers by script."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from modeltest.errors import ModelError
+from modeltest.protocols import Progress
+from modeltest.records import Prompt, Request, Response, Timing
+from modeltest.runlog.run_log import open_segment, read_run
+from modeltest.runner.accuracy import Work, evaluate
+from modeltest.runner.plan import check_data
+from modeltest.settings.schema import TaskSettings
+from modeltest.tasks.factory import make_task
+
+CLIPS = {
+    "f0001_0_cough": 1.0,
+    "f0001_0_sneeze": 0.5,
+    "m0002_0_cough": 0.7,
+    "m0002_0_laughter": 0.05,
+    "m0002_0_sniff": 2.5,
+}
+
+
+class SilentProgress:
+    def start(self, total: int, label: str) -> None: ...
+
+    def advance(self, steps: int) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class ScriptedBackend:
+    """Answers each sample id by script; an exception in the script is raised."""
+
+    name = "scripted"
+    sampling_rate_hz = 16_000
+    max_audio_s = 2.0
+
+    def __init__(self, script: Mapping[str, str | Exception]) -> None:
+        self.script = script
+        self.batches: list[list[str]] = []
+        self.requests: dict[str, Request] = {}
+
+    def render(self, prompt: Prompt, num_clips: int) -> str:
+        return prompt.text
+
+    def load(self) -> None: ...
+
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
+        self.batches.append([request.sample_id for request in requests])
+        replies = []
+        for request in requests:
+            self.requests[request.sample_id] = request
+            reply = self.script[request.sample_id]
+            if isinstance(reply, Exception):
+                raise reply
+            replies.append(Response(request.sample_id, reply, "in", 9, 3, "stop", Timing(0.25)))
+        return replies
+
+    def identity(self) -> Mapping[str, Any]:
+        return {}
+
+    def facts(self) -> Mapping[str, Any]:
+        return {}
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def settings(tmp_path) -> TaskSettings:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    generator = np.random.default_rng(1)
+    for name, seconds in CLIPS.items():
+        clip = generator.uniform(-0.1, 0.1, int(16_000 * seconds))
+        soundfile.write(folder / f"{name}.flac", clip, 16_000)
+    choices = [
+        {"letter": "A", "label": "laughter", "text": "Laughter"},
+        {"letter": "C", "label": "cough", "text": "Cough"},
+        {"letter": "E", "label": "sneeze", "text": "Sneeze"},
+        {"letter": "F", "label": "sniff", "text": "Sniff"},
+    ]
+    return TaskSettings(
+        local_dataset_path=folder,
+        prompt="{choices}?",
+        choices=choices,
+        label={
+            "pattern": r"(?P<speaker>(?P<gender>[fm])\d+)_\d+_(?P<label>[a-z]+)",
+            "rename": {"gender": {"f": "female", "m": "male"}},
+        },
+        slices={"by": ["gender"]},
+    )
+
+
+@pytest.fixture
+def progress() -> Progress:
+    return SilentProgress()
+
+
+@pytest.fixture
+def run_script(settings, tmp_path, progress) -> Callable[..., Any]:
+    """Evaluates by script and reads the run back from the disk."""
+
+    def run(backend: ScriptedBackend, batch_size: int = 2, limit: int | None = None, **manifest):
+        import json
+
+        data = check_data("t", settings, limit, progress)
+        task = make_task("t", settings)
+        work = Work(task, data.samples, data.facts, batch_size, False, "identity")
+        folder = tmp_path / "run"
+        folder.mkdir()
+        with open_segment(folder) as segment:
+            evaluate(work, backend, segment, progress)
+        content = {
+            "schema_version": 1,
+            "task": {"name": "t", "settings": settings.model_dump(mode="json")},
+            "labels": list(task.labels),
+            "data": {
+                "num_samples": len(data.samples),
+                "num_available": data.available,
+                "warnings": list(data.warnings),
+            },
+        }
+        content["data"].update(manifest)
+        (folder / "manifest.json").write_text(json.dumps(content))
+        return read_run(folder)
+
+    return run
+
+
+@pytest.fixture
+def scripted() -> Callable[..., ScriptedBackend]:
+    """All right, but for what is given."""
+
+    def make(**changes: str | Exception) -> ScriptedBackend:
+        script: dict[str, str | Exception] = {
+            "f0001_0_cough": "C: Cough",
+            "f0001_0_sneeze": "E: Sneeze",
+            "m0002_0_cough": "C",
+            "m0002_0_laughter": "laughter",
+            "m0002_0_sniff": "F: Sniff",
+        }
+        return ScriptedBackend({**script, **changes})
+
+    return make
+
+
+@pytest.fixture
+def model_error() -> ModelError:
+    return ModelError("the audio was dropped")

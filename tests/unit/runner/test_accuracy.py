@@ -1,0 +1,110 @@
+"""The runner and the summary on a scripted backend; expected values are counted by hand."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from modeltest.errors import DataError, ModelError
+from modeltest.reports.summary import summarise
+from modeltest.runner.plan import check_data, long_clips
+
+
+def figures(summary, subset, metric="acc"):
+    found = summary.value(subset, metric)
+    return found.correct, found.total, found.unparsed, found.errors
+
+
+def test_a_long_clip_is_an_error_that_stays_in_the_total(run_script, scripted):
+    summary = summarise(run_script(scripted()))
+    # sniff is 2.5 s long, the backend hears 2 s.
+    assert figures(summary, "all") == (4, 5, 0, 1)
+    assert figures(summary, "class=sniff") == (0, 1, 0, 1)
+    assert figures(summary, "gender=male") == (2, 3, 0, 1)
+    assert summary.verdict.validity == "INVALID"
+    assert summary.verdict.reasons == ("1 of 5 samples failed",)
+
+
+def test_truncation_is_asked_for(run_script, scripted, settings, progress):
+    data = check_data("t", settings, None, progress)
+    assert long_clips(data, 2.0) == ["m0002_0_sniff"]
+    assert long_clips(data, 2.5) == []
+
+
+def test_samples_keep_their_order_and_short_last_batch(run_script, scripted):
+    backend = scripted()
+    run = run_script(backend, batch_size=3)
+    ids = [record["sample_id"] for record in run.samples]
+    assert ids == sorted(ids)
+    assert len(ids) == 5
+    assert backend.batches == [ids[:3], ids[3:4]]  # the fifth is too long to be asked
+
+
+def test_one_failure_does_not_take_its_batch_along(run_script, scripted):
+    backend = scripted(f0001_0_sneeze=RuntimeError("boom"))
+    run = run_script(backend, batch_size=5)
+    errors = {r["sample_id"]: r["response"]["error"] for r in run.samples}
+    assert errors["f0001_0_sneeze"] == "RuntimeError: boom"
+    assert [name for name, error in errors.items() if error] == ["f0001_0_sneeze", "m0002_0_sniff"]
+    assert figures(summarise(run), "all") == (3, 5, 0, 2)
+
+
+def test_what_concerns_the_run_ends_it(run_script, scripted, model_error):
+    with pytest.raises(ModelError, match="dropped"):
+        run_script(scripted(f0001_0_cough=model_error))
+
+
+def test_unparsed_is_not_correct_and_has_its_own_column(run_script, scripted):
+    backend = scripted(f0001_0_cough="I hear a sound", m0002_0_cough="A person is coughing")
+    backend.max_audio_s = 30.0
+    summary = summarise(run_script(backend))
+    assert figures(summary, "all") == (4, 5, 1, 0)
+    # The original rule reads the article of "A person" as answer A, and nothing from the other.
+    assert figures(summary, "all", "acc_legacy")[:2] == (3, 5)
+    assert summary.value("all", "unparsed_rate").value == pytest.approx(0.2)
+    assert summary.verdict.validity == "VALID"
+    assert summary.verdict.reasons == ("1 of 5 replies unparsed",)
+    row = dict(zip(summary.confusion.columns, summary.confusion.counts[1], strict=True))
+    assert row == {"laughter": 0, "cough": 1, "sneeze": 0, "sniff": 0, "unparsed": 1, "error": 0}
+
+
+def test_a_clip_under_a_tenth_of_a_second_is_padded_and_asked(run_script, scripted):
+    backend = scripted()
+    run = run_script(backend)
+    [record] = [r for r in run.samples if r["sample_id"] == "m0002_0_laughter"]
+    assert record["score"]["correct"]
+    assert record["clips"][0]["note"] == "padded to 0.1 s"
+    assert record["clips"][0]["duration_s"] == pytest.approx(0.05)
+    assert len(backend.requests["m0002_0_laughter"].audio[0].waveform) == 1600
+
+
+def test_limit_makes_the_run_limited(run_script, scripted):
+    summary = summarise(run_script(scripted(), limit=2))
+    assert summary.verdict.validity == "LIMITED"
+    assert summary.verdict.reasons == ("2 of 5 samples",)
+
+
+def test_a_run_that_stopped_early_is_incomplete(run_script, scripted):
+    backend = scripted()
+    backend.max_audio_s = 30.0
+    summary = summarise(run_script(backend, num_samples=6, num_available=6))
+    assert summary.verdict.validity == "INCOMPLETE"
+    assert summary.verdict.reasons == ("5 of 6 samples evaluated",)
+
+
+def test_all_problems_of_the_data_are_listed_together(settings, progress):
+    folder = settings.local_dataset_path
+    (folder / "f0009_0_cough.wav").write_bytes(b"no audio")
+    (folder / "f0009_0_sniff.wav").write_bytes(b"")
+    soundfile.write(folder / "f0009_0_yawn.wav", np.zeros(99), 16_000)
+    with pytest.raises(DataError) as caught:
+        check_data("t", settings, None, progress)
+    message = str(caught.value)
+    for name in ("f0009_0_cough.wav", "f0009_0_sniff.wav", "f0009_0_yawn.wav"):
+        assert name in message
+
+
+def test_copies_of_a_clip_are_a_warning(settings, progress):
+    folder = settings.local_dataset_path
+    (folder / "f0008_0_cough.flac").write_bytes((folder / "f0001_0_cough.flac").read_bytes())
+    data = check_data("t", settings, None, progress)
+    assert any("f0001_0_cough, f0008_0_cough" in warning for warning in data.warnings)
