@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Accuracy of a model on a task: bash scripts/mm_run.sh TASK MODEL [OPTION…]
+# Options are those of `modeltest eval`; device variables of the caller stay as they are.
+set -euo pipefail
+
+root="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
+# shellcheck source=scripts/environment.sh
+source "$root/scripts/environment.sh"
+
+if [ "$#" -lt 2 ] || [[ "$1" == -* ]] || [[ "$2" == -* ]]; then
+    echo "usage: bash scripts/mm_run.sh TASK MODEL [OPTION…]" >&2
+    echo "try:   bash scripts/mm_run.sh vocalsound_mini qwen2_audio_tiny" >&2
+    exit 2
+fi
+
+PYTHON=""
+prepare_environment "$root"
+# Not `-m modeltest`: that would take a folder of that name in the working directory.
+exec "$PYTHON" -c 'import sys
+sys.path[:1] = []
+from modeltest.cli.main import console
+console()' eval "$@"

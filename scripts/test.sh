@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Everything that has to be green: bash scripts/test.sh [--fast]
+#   --fast   lint, types and unit tests only
+set -euo pipefail
+
+root="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
+# shellcheck source=scripts/environment.sh
+source "$root/scripts/environment.sh"
+cd "$root"
+
+fast=false
+for option in "$@"; do
+    case "$option" in
+        --fast) fast=true ;;
+        *) fail "unknown option $option; usage: bash scripts/test.sh [--fast]" ;;
+    esac
+done
+
+step() { echo "== $* ($(date +%T))"; }
+
+PYTHON=""
+step "environment"
+prepare_environment "$root" dev
+export PATH="$root/.venv/bin:$PATH" HF_HUB_OFFLINE=1
+
+step "lint and types"
+"$PYTHON" -m ruff check .
+"$PYTHON" -m ruff format --check .
+"$PYTHON" -m mypy
+if command -v shellcheck >/dev/null; then shellcheck --external-sources scripts/*.sh .ci/run; fi
+
+if $fast; then
+    step "unit tests"
+    exec "$PYTHON" -m pytest tests/unit
+fi
+
+step "tests, transformers $("$PYTHON" -c 'import importlib.metadata as m; print(m.version("transformers"))')"
+"$PYTHON" -m pytest tests
+
+# The release that Ascend users are told to use. Everything else comes from .venv.
+lane="$root/.venv-transformers-4.46.2"
+step "golden answers with transformers 4.46.2"
+if [ ! -e "$lane/.prepared" ]; then
+    "$PYTHON" -m venv "$lane"
+    "$PYTHON" - "$lane" <<'PYTHON'
+import pathlib, site, sys
+version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+folder = pathlib.Path(sys.argv[1], "lib", version, "site-packages")
+seen = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+(folder / "rest.pth").write_text("".join(f"{path}\n" for path in seen))
+PYTHON
+    "$lane/bin/python" -m pip --disable-pip-version-check --quiet install "transformers==4.46.2"
+    touch "$lane/.prepared"
+fi
+PYTHONPATH="$root" "$lane/bin/python" -m pytest tests/golden tests/integration
+
+step "done"
