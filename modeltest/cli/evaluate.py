@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -65,11 +66,13 @@ def execute(options: argparse.Namespace) -> int:
     from modeltest.runner.start import plan_place
 
     place = plan_place(plan, backend.name, device.label, options.output_dir)
-    _tell(plan_lines(plan, backend, device, choice.reason, place))
+    lines = plan_lines(plan, backend, device, choice.reason, place)
+    for line in lines:
+        print(line, file=sys.stderr)
     if options.dry_run:
         _show_first_sample(plan, backend, place)
         return EXIT_OK
-    _run(plan, backend, device, place, progress)
+    _run(plan, backend, device, place, progress, lines)
     return finish(place.run_folder)
 
 
@@ -102,6 +105,7 @@ def plan_lines(
 ) -> list[str]:
     """What will run, for a person."""
     from modeltest.cli.progress import duration
+    from modeltest.errors import one_line
     from modeltest.runner.plan import long_clips
 
     data, model = plan.data, plan.model_settings.settings
@@ -128,7 +132,7 @@ def plan_lines(
             f"warning: {len(too_long)} samples are longer than {backend.max_audio_s:g} s "
             f"and {what}: {shown}"
         )
-    return lines
+    return [one_line(line) for line in lines]
 
 
 def finish(run_folder: Path) -> int:
@@ -154,7 +158,12 @@ def _make_backend(plan: EvalPlan, device: Device) -> Backend:
 
 
 def _run(
-    plan: EvalPlan, backend: Backend, device: Device, place: RunPlace, progress: Progress
+    plan: EvalPlan,
+    backend: Backend,
+    device: Device,
+    place: RunPlace,
+    progress: Progress,
+    plan_text: list[str],
 ) -> None:
     from modeltest.cli.run_file_log import run_file_log
     from modeltest.runlog.run_log import open_segment, phase_record
@@ -172,7 +181,9 @@ def _run(
         identity_sha256=started.identity_sha256,
     )
     with run_file_log(place.run_folder) as log, open_segment(place.run_folder) as segment:
-        log.info("started: %s", " ".join(sys.argv))
+        log.info("started: %s", shlex.join(sys.argv))
+        for line in plan_text:
+            log.info("%s", line)
         start_s = time.perf_counter()
         backend.load()
         segment.append(phase_record("load", time.perf_counter() - start_s, **backend.facts()))
@@ -198,10 +209,3 @@ def _show_first_sample(plan: EvalPlan, backend: Backend, place: RunPlace) -> Non
             f"{clip.sampling_rate_hz} Hz, {clip.num_channels} channels, {clip.container}"
         )
     print(f"results   {place.result_file('result')}")
-
-
-def _tell(lines: list[str]) -> None:
-    from modeltest.errors import one_line
-
-    for line in lines:
-        print(one_line(line), file=sys.stderr)

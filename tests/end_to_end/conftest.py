@@ -1,0 +1,69 @@
+"""Whole commands in child processes, as users start them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that ended."""
+
+    code: int
+    out: str
+    err: str
+    folder: Path
+
+    def result_file(self, kind: str) -> Path:
+        """The CSV of a kind, of the only run in the folder."""
+        [path] = self.folder.glob(f"outputs/*/modeltest/*/precision_result/results/**/*_{kind}.csv")
+        return path
+
+    @property
+    def run_folder(self) -> Path:
+        [path] = self.folder.glob("outputs/*/modeltest/*/precision_result/runs/*")
+        return path
+
+
+def run(command: list[str], folder: Path, **environment: str) -> Finished:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+        env={**os.environ, "MODELTEST_PYTHON": sys.executable, **environment},
+    )
+    return Finished(done.returncode, done.stdout, done.stderr, folder)
+
+
+@pytest.fixture(scope="session")
+def modeltest(project) -> Callable[..., Finished]:
+    """`modeltest ARGUMENTS` in a folder."""
+
+    def command(folder: Path, *arguments: str, **environment: str) -> Finished:
+        return run([sys.executable, "-m", "modeltest", *arguments], folder, **environment)
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def mm_run(project) -> Callable[..., Finished]:
+    """`bash scripts/mm_run.sh ARGUMENTS` in a folder."""
+
+    def command(folder: Path, *arguments: str, root: Path = project, **environment: str):
+        return run(["bash", str(root / "scripts/mm_run.sh"), *arguments], folder, **environment)
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def whole_run(mm_run, tmp_path_factory) -> Finished:
+    """The command that people come for, on all embedded clips, run once."""
+    return mm_run(tmp_path_factory.mktemp("whole"), "vocalsound_mini", "qwen2_audio_tiny")

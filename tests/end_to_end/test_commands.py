@@ -1,0 +1,151 @@
+"""The command line as users type it, mistakes included."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas
+import pytest
+import soundfile
+
+
+def outputs(finished):
+    samples = pandas.read_csv(finished.result_file("samples"))
+    return dict(zip(samples["sample_id"], samples["output"], strict=True))
+
+
+def test_other_batch_sizes_and_places_give_the_same_answers(
+    mm_run, tmp_path, project, golden_replies
+):
+    spaced = tmp_path / "with a space"
+    (spaced / "scripts").mkdir(parents=True)
+    for name in ("mm_run.sh", "environment.sh"):
+        shutil.copy(project / "scripts" / name, spaced / "scripts")
+    done = mm_run(
+        spaced, "vocalsound_mini", "qwen2_audio_tiny", "--bs", "7", "--dtype", "fp32", root=spaced
+    )
+    assert done.code == 0, done.err
+    assert outputs(done) == golden_replies["raw"]
+    assert "_batch7_" in done.result_file("result").name
+
+
+def test_the_chat_prompt_holds_the_accuracy(modeltest, tmp_path, golden_replies):
+    done = modeltest(
+        tmp_path, "eval", "vocalsound_mini", "qwen2_audio_tiny", "--set", "prompt_format=chat"
+    )
+    assert done.code == 0, done.err
+    assert outputs(done) == golden_replies["chat"]
+    results = pandas.read_csv(done.result_file("result"))
+    assert 0.85 <= results["value"][0] <= 0.98
+
+
+def test_limit_is_limited(modeltest, tmp_path, golden_replies):
+    arguments = ("--limit", "5", "--bs", "1", "--engine", "stock")
+    done = modeltest(tmp_path, "eval", "vocalsound_mini", "qwen2_audio_tiny", *arguments)
+    assert done.code == 0
+    assert done.out.splitlines()[0] == "LIMITED: 5 of 120 samples"
+    assert set(outputs(done).items()) <= set(golden_replies["raw"].items())
+    page = (done.run_folder / "report.html").read_text(encoding="utf-8")
+    assert "5 of 120 samples" in page
+
+
+def test_dry_run_shows_everything_and_writes_nothing(modeltest, tmp_path):
+    done = modeltest(tmp_path, "eval", "vocalsound_mini", "qwen2_audio_tiny", "--dry-run")
+    assert done.code == 0
+    assert "<|audio_bos|><|AUDIO|><|audio_eos|>In this audio" in done.out
+    assert "f0003_0_cough, truth cough" in done.out
+    assert "_result.csv" in done.out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("vocalsond", "qwen2_audio_tiny"), "did you mean 'vocalsound'"),
+        (("vocalsound_mini", "qwen2_tiny"), "qwen2_audio_tiny"),
+        (("vocalsound_mini", "qwen2_audio"), "vocalsound_mini qwen2_audio_tiny"),
+        (("vocalsound", "qwen2_audio_tiny"), "local_dataset_path"),
+        (("vocalsound_mini", "qwen2_audio_tiny", "--set", "promt=x"), "did you mean 'prompt'"),
+        (("vocalsound_mini",), "usage:"),
+        ((), "usage:"),
+        (("vocalsound_mini", "qwen2_audio_tiny", "--bs", "0"), "at least 1"),
+        (("vocalsound_mini", "qwen2_audio_tiny", "--set", "model.model_path=/"), "config.json"),
+    ],
+)
+def test_mistakes_are_one_message_and_exit_2(mm_run, tmp_path, arguments, message):
+    done = mm_run(tmp_path, *arguments, MODELTEST_QWEN2_AUDIO_PATH="", MODELTEST_VOCALSOUND_PATH="")
+    assert done.code == 2
+    assert message in done.err
+    assert "Traceback" not in done.err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_folder_named_modeltest_is_no_obstacle(mm_run, tmp_path):
+    """Users stand in the original tool's folder, which holds a package of the same name."""
+    (tmp_path / "modeltest").mkdir()
+    (tmp_path / "modeltest" / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    done = mm_run(tmp_path, "vocalsound_mini", "qwen2_audio_tiny", "--dry-run")
+    assert done.code == 0, done.err
+
+
+def test_a_task_of_ones_own_is_one_file(modeltest, tmp_path, mini_clips):
+    """Another question, other options, labels by folder, WAV at 44.1 kHz in stereo."""
+    for clip in mini_clips[:12]:
+        label = "coughing" if clip.stem.endswith("_cough") else "other"
+        waveform, rate = soundfile.read(clip)
+        stereo = np.stack([waveform, waveform], axis=1).repeat(2, axis=0)
+        target = tmp_path / "data" / label / f"{clip.stem}.wav"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(target, stereo, rate * 2)
+    task = {
+        "kind": "multiple_choice",
+        "local_dataset_path": str(tmp_path / "data"),
+        "label": {"source": "folder"},
+        "prompt": "Is this a cough? {choices}.",
+        "raw_prompt": "{audio}{prompt} ASSISTANT:",
+        "choices": [
+            {"letter": "A", "label": "other", "text": "Other", "words": ["laughter", "sniff"]},
+            {"letter": "C", "label": "coughing", "text": "Cough"},
+        ],
+    }
+    (tmp_path / "cough.yaml").write_text(json.dumps(task))
+    done = modeltest(tmp_path, "eval", "cough.yaml", "qwen2_audio_tiny")
+    assert done.code == 0, done.err
+    results = pandas.read_csv(done.result_file("result"))
+    assert set(results["task"]) == {"cough"}
+    assert list(results["subset"].unique()) == ["all", "class=other", "class=coughing"]
+    assert results["total"][0] == 12
+
+
+def test_unusable_files_are_listed_before_anything_is_loaded(modeltest, tmp_path, mini_clips):
+    data = tmp_path / "data"
+    data.mkdir()
+    shutil.copy(mini_clips[0], data)
+    (data / "f0009_0_cough.wav").write_text("not audio")
+    (data / "f0009_0_yawn.flac").write_bytes(mini_clips[1].read_bytes())
+    (data / "README.md").write_text("passed over")
+    done = modeltest(
+        tmp_path, "eval", "vocalsound", "qwen2_audio_tiny",
+        "--set", f"task.local_dataset_path={data}",
+    )  # fmt: skip
+    assert done.code == 2
+    assert "f0009_0_cough.wav" in done.err
+    assert "f0009_0_yawn.flac" in done.err
+    assert "README.md" not in done.err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_clip_over_thirty_seconds_fails_alone(modeltest, tmp_path, mini_clips):
+    data = tmp_path / "data"
+    data.mkdir()
+    shutil.copy(mini_clips[0], data)
+    soundfile.write(data / "f0009_0_sigh.wav", np.zeros(31 * 16_000), 16_000)
+    arguments = ("eval", "vocalsound", "qwen2_audio_tiny", "--set", f"local_dataset_path={data}")
+    done = modeltest(tmp_path, *arguments)
+    assert done.code == 3
+    assert done.out.startswith("INVALID: 1 of 2 samples failed")
+    assert "longer than 30 s" in done.err
+    samples = pandas.read_csv(done.result_file("samples")).set_index("sample_id")
+    assert "31.00 s long" in samples["error"]["f0009_0_sigh"]
+    cut = modeltest(tmp_path / "data", *arguments, "--set", "long_audio=truncate")
+    assert cut.code == 0

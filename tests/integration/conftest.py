@@ -1,0 +1,55 @@
+"""The embedded model, loaded once for all integration tests."""
+
+import pytest
+
+from modeltest.audio.decode import decode
+from modeltest.backends.transformers.backend import TransformersBackend, TransformersSettings
+from modeltest.devices.cpu import CpuDevice
+from modeltest.records import Audio, AudioSource, Request
+from modeltest.settings.load import load_task
+from modeltest.tasks.factory import make_task
+
+
+@pytest.fixture(scope="session")
+def make_backend(tiny_model):
+    def make(data_type="fp32", attention="sdpa", engine="fast", path=tiny_model):
+        backend = TransformersBackend(
+            TransformersSettings(path, data_type, attention, engine), CpuDevice()
+        )
+        backend.load()
+        return backend
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def backend(make_backend):
+    return make_backend()
+
+
+@pytest.fixture(scope="session")
+def task():
+    loaded = load_task("vocalsound_mini")
+    return make_task(loaded.name, loaded.settings)
+
+
+@pytest.fixture(scope="session")
+def chat_task():
+    loaded = load_task("vocalsound_mini", ["prompt_format=chat"])
+    return make_task(loaded.name, loaded.settings)
+
+
+@pytest.fixture(scope="session")
+def ask(task):
+    """Requests of a task for clips: files or waveforms."""
+
+    def make(clips, of=task):
+        requests = []
+        for number, clip in enumerate(clips):
+            audio = clip
+            if not isinstance(clip, Audio):
+                audio = decode(AudioSource(clip.name, path=clip), 16_000)
+            requests.append(Request(f"s{number}", (audio,), of.prompt(), of.generation()))
+        return requests
+
+    return make

@@ -1,0 +1,239 @@
+"""The transformers backend on the embedded model: real processor, real generate."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from modeltest.backends.transformers import inputs, trim
+from modeltest.errors import ModelError
+from modeltest.records import Audio
+
+# Clips of very different lengths, each class twice.
+NUM_CLIPS = 12
+
+
+@pytest.fixture(scope="module")
+def clips(mini_clips):
+    return mini_clips[:NUM_CLIPS]
+
+
+def first_token_logits(backend, requests):
+    """Logits of the first new token, shape (requests, vocabulary), by one plain forward."""
+    texts = [backend.render(request.prompt, 1) for request in requests]
+    batch = backend.to_device(inputs.encode(backend.processor, texts, requests))
+    with torch.inference_mode():
+        return backend.model(**batch).logits[:, -1]
+
+
+def test_batches_answer_like_single_clips(backend, ask, clips):
+    requests = ask(clips)
+    singly = [backend.generate([request])[0].text for request in requests]
+    for size in (5, 8):  # 12 = 5 + 5 + 2 = 8 + 4: both end in a short batch
+        batches = [requests[start : start + size] for start in range(0, NUM_CLIPS, size)]
+        together = [reply.text for batch in batches for reply in backend.generate(batch)]
+        assert together == singly
+
+
+def test_batches_move_the_logits_by_rounding_only(backend, ask, clips):
+    requests = ask(clips[:8])
+    together = first_token_logits(backend, requests)
+    singly = torch.cat([first_token_logits(backend, [request]) for request in requests])
+    assert (together - singly).abs().max() <= 1e-4
+
+
+def test_the_trimmed_encoder_moves_the_logits_by_rounding_only(backend, ask, clips):
+    requests = ask(clips[:8])
+    texts = [backend.render(request.prompt, 1) for request in requests]
+    batch = backend.to_device(inputs.encode(backend.processor, texts, requests))
+    longest = int(batch["feature_attention_mask"].sum(-1).max())
+    positions = trim.positions_needed(longest, 1500)
+    encoder = backend._encoder
+    with torch.inference_mode():
+        stock = backend.model(**batch).logits[:, -1]
+        with trim.fewer_positions(encoder, positions):
+            trimmed = backend.model(**trim.trim_features(batch, positions)).logits[:, -1]
+    assert positions < 700
+    assert (stock - trimmed).abs().max() <= 1e-4
+    assert encoder.config.max_source_positions == 1500
+    assert encoder.embed_positions.weight.shape[0] == 1500
+
+
+@pytest.mark.parametrize("num_samples", [1600, 1601, 15_999, 16_001, 479_839, 479_840, 480_000])
+def test_every_length_is_encoded_as_in_stock(backend, ask, num_samples):
+    """Odd lengths and the very longest: no audio token may get lost in the trimming."""
+    noise = np.random.default_rng(num_samples).normal(0, 0.05, num_samples).astype(np.float32)
+    requests = ask([Audio(noise, 16_000, "", num_samples / 16_000)])
+    batch = backend.to_device(
+        inputs.encode(backend.processor, [backend.render(requests[0].prompt, 1)], requests)
+    )
+    positions = trim.positions_needed(int(batch["feature_attention_mask"].sum()), 1500)
+    with torch.inference_mode():
+        stock = backend.model(**batch).logits[:, -1]
+        with trim.fewer_positions(backend._encoder, positions):
+            trimmed = backend.model(**trim.trim_features(batch, positions)).logits[:, -1]
+    assert (stock - trimmed).abs().max() <= 1e-4
+
+
+def test_a_clip_of_ten_milliseconds_does_not_vanish(backend, ask, tmp_path):
+    path = tmp_path / "short.wav"
+    soundfile.write(path, np.full(160, 0.1), 16_000)
+    [reply] = backend.generate(ask([path]))
+    # 0.1 s are 10 frames, halved twice by the encoder to 2 audio positions.
+    assert reply.input_tokens == len(backend.processor.tokenizer(reply.input_text).input_ids) + 1
+    assert reply.finish_reason == "stop"
+
+
+def test_stock_and_fast_engines_reply_alike(backend, make_backend, ask, clips):
+    stock = make_backend(engine="stock")
+    requests = ask(clips)
+    assert [r.text for r in stock.generate(requests)] == [
+        r.text for r in backend.generate(requests)
+    ]
+
+
+def test_generation_ignores_the_checkpoints_sampling_settings(backend, ask, clips, tiny_model):
+    """Greedy by hand: argmax of full forwards, no cache, no generate."""
+    shipped = json.loads((tiny_model / "generation_config.json").read_text())
+    assert shipped["do_sample"] is True
+    assert shipped["repetition_penalty"] == 1.1
+    for request in ask(clips[:4]):
+        [reply] = backend.generate([request])
+        batch = dict(
+            backend.to_device(
+                inputs.encode(backend.processor, [backend.render(request.prompt, 1)], [request])
+            )
+        )
+        tokens = []
+        with torch.inference_mode():
+            while len(tokens) < 65 and (not tokens or tokens[-1] not in backend._eos):
+                token = backend.model(**batch).logits[:, -1].argmax(-1, keepdim=True)
+                tokens.append(int(token))
+                batch["input_ids"] = torch.cat([batch["input_ids"], token], dim=-1)
+                ones = torch.ones_like(token)
+                batch["attention_mask"] = torch.cat([batch["attention_mask"], ones], dim=-1)
+        expected = backend.processor.tokenizer.decode(tokens, skip_special_tokens=True)
+        assert reply.text == expected
+        assert reply.output_tokens == len(tokens)
+        assert reply.finish_reason == "stop"
+
+
+def test_the_end_token_is_counted_and_not_shown(backend, ask, clips):
+    [reply] = backend.generate(ask(clips[:1]))
+    shown = backend.processor.tokenizer(reply.text)["input_ids"]
+    assert reply.output_tokens == len(shown) + 1
+    assert "<|" not in reply.text
+
+
+def test_input_tokens_count_the_audio_positions(backend, ask, clips):
+    requests = ask(clips[:3])
+    for request, reply in zip(requests, backend.generate(requests), strict=True):
+        text = backend.render(request.prompt, 1)
+        num_text = len(backend.processor.tokenizer(text)["input_ids"]) - 1
+        # 25 audio positions a second: 100 mel frames, halved twice.
+        seconds = request.audio[0].duration_s
+        assert reply.input_tokens == pytest.approx(num_text + 25 * seconds, abs=1)
+
+
+def test_the_reply_length_is_bounded(backend, ask, clips):
+    [request] = ask(clips[:1])
+    short = dataclasses.replace(request.generation, max_new_tokens=2)
+    [reply] = backend.generate([dataclasses.replace(request, generation=short)])
+    assert reply.output_tokens == 2
+    assert reply.finish_reason == "length"
+
+
+def test_silence_scores_near_chance(backend, ask, mini_clips, task):
+    """Six balanced classes: a model that does not hear answers 1 in 6 right at best."""
+    lengths = [ask([clip])[0].audio[0] for clip in mini_clips[:30]]
+    silent = [dataclasses.replace(a, waveform=np.zeros_like(a.waveform)) for a in lengths]
+    replies = backend.generate(ask(silent))
+    truths = [clip.stem.rsplit("_", 1)[1] for clip in mini_clips[:30]]
+    from modeltest.records import Sample
+
+    scores = [
+        task.score(Sample("s", (), truth), reply)
+        for truth, reply in zip(truths, replies, strict=True)
+    ]
+    assert sum(score.correct for score in scores) / 30 <= 0.35
+
+
+def test_dropped_features_are_noticed(backend, ask, clips, monkeypatch):
+    requests = ask(clips[:2])
+    texts = [backend.render(request.prompt, 1) for request in requests]
+    batch = inputs.encode(backend.processor, texts, requests)
+    without = {k: v for k, v in batch.items() if "feature" not in k}
+    with pytest.raises(ModelError, match="dropped audio: 2 clips in, 0 out"):
+        inputs.check_inputs(backend.processor, without, requests)
+    one_clip = {**batch, "input_features": batch["input_features"][:1]}
+    with pytest.raises(ModelError, match="2 clips in, 1 out"):
+        inputs.check_inputs(backend.processor, one_clip, requests)
+    swapped = {**batch, "feature_attention_mask": batch["feature_attention_mask"].flip(0)}
+    with pytest.raises(ModelError, match="changed the clips' lengths"):
+        inputs.check_inputs(backend.processor, swapped, requests)
+    fewer = dict(batch)
+    audio_id = backend.processor.tokenizer.convert_tokens_to_ids("<|AUDIO|>")
+    fewer["input_ids"] = batch["input_ids"].masked_fill(batch["input_ids"] == audio_id, 0)
+    with pytest.raises(ModelError, match="audio tokens"):
+        inputs.check_inputs(backend.processor, fewer, requests)
+    right = {**batch, "attention_mask": batch["attention_mask"].clone()}
+    right["attention_mask"][0, -1] = 0
+    with pytest.raises(ModelError, match="padded on the right"):
+        inputs.check_inputs(backend.processor, right, requests)
+
+
+def test_an_encoder_that_never_ran_is_noticed(backend, ask, clips, monkeypatch):
+    """The processor is fine, but generate does not pass the features on."""
+    real = backend.model.generate
+
+    def deaf(**batch):
+        del batch["input_features"], batch["feature_attention_mask"]
+        return real(**batch)
+
+    monkeypatch.setattr(backend.model, "generate", deaf)
+    with pytest.raises((ModelError, ValueError), match=r"no clips|audio"):
+        backend.generate(ask(clips[:1]))
+
+
+def test_eager_attention_and_bf16_run(make_backend, ask, clips):
+    replies = make_backend(data_type="bf16", attention="eager").generate(ask(clips[:2]))
+    assert all(reply.finish_reason == "stop" for reply in replies)
+
+
+def test_missing_weights_are_refused(make_backend, tiny_model, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    broken = tmp_path / "model"
+    shutil.copytree(tiny_model, broken)
+    weights = load_file(broken / "model.safetensors")
+    removed = next(name for name in weights if "layers.0.fc1.weight" in name)
+    del weights[removed]
+    (broken / "model.safetensors").unlink()
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="1 weights are missing"):
+        make_backend(path=broken)
+
+
+def test_the_chat_prompt_is_qwen2_audios_own(backend, chat_task):
+    question = (
+        "In this audio, what kind of sound can you hear? A: Laughter, B: Sigh, C: Cough, "
+        "D: Throat clearing, E: Sneeze, F: Sniff, Please select the one closest to the "
+        "correct answer."
+    )
+    assert backend.render(chat_task.prompt(), 1) == (
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+        f"Audio 1: <|audio_bos|><|AUDIO|><|audio_eos|>\n{question}<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+
+
+def test_the_raw_prompt_is_the_original_tools(backend, task):
+    assert backend.render(task.prompt(), 1) == (
+        "<|audio_bos|><|AUDIO|><|audio_eos|>In this audio, what kind of sound can you hear? "
+        "A: Laughter, B: Sigh, C: Cough, D: Throat clearing, E: Sneeze, F: Sniff, Please "
+        "select the one closest to the correct answer. ASSISTANT:"
+    )
