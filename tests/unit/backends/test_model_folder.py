@@ -1,0 +1,192 @@
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from modeltest.backends.transformers.model_folder import (
+    check_model_folder,
+    fingerprint,
+    weight_files,
+)
+from modeltest.errors import ModelError
+
+WHERE = "config/model/mine.yaml:3"
+
+
+def safetensors(num_values=2, name="w", values=b"\0"):
+    """A file of the safetensors format: u64 little-endian length, JSON header, data."""
+    size = 4 * num_values
+    tensor = {"dtype": "F32", "shape": [num_values], "data_offsets": [0, size]}
+    header = json.dumps({name: tensor}).encode()
+    return len(header).to_bytes(8, "little") + header + values * size
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """The least that passes for a checkpoint."""
+    path = tmp_path / "checkpoint"
+    path.mkdir()
+    config = {"architectures": ["Qwen2AudioForConditionalGeneration"]}
+    (path / "config.json").write_text(json.dumps(config))
+    (path / "preprocessor_config.json").write_text("{}")
+    (path / "tokenizer_config.json").write_text("{}")
+    (path / "model.safetensors").write_bytes(safetensors())
+    return path
+
+
+def refusal(path) -> str:
+    with pytest.raises(ModelError) as caught:
+        check_model_folder(path, WHERE)
+    message = str(caught.value)
+    assert caught.value.exit_code == 2
+    assert len(message.splitlines()) == 1
+    return message
+
+
+def test_a_checkpoint_is_accepted(folder):
+    assert check_model_folder(folder, WHERE) == folder
+    assert weight_files(folder) == [folder / "model.safetensors"]
+
+
+def test_unset_says_how_to_set_it_and_how_to_try_without(folder):
+    message = refusal(None)
+    assert message.startswith(f"{WHERE}: model_path is not set")
+    assert "--set model.model_path=" in message
+    assert "bash scripts/mm_run.sh vocalsound_mini qwen2_audio_tiny" in message
+
+
+def test_missing_folder(folder):
+    path = folder / "nowhere"
+    message = refusal(path)
+    assert message.startswith(f"{WHERE}: model_path {path}")
+    assert "does not exist" in message
+
+
+def test_a_file_is_no_folder(folder):
+    message = refusal(folder / "config.json")
+    assert message.startswith(f"{WHERE}: model_path {folder / 'config.json'}")
+    assert "is not a folder" in message
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "preprocessor_config.json", "tokenizer_config.json"]
+)
+def test_a_file_that_every_checkpoint_has_is_missed_by_name(folder, name):
+    (folder / name).unlink()
+    message = refusal(folder)
+    assert f"{folder} has no {name}" in message
+    assert "is it the checkpoint?" in message
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"architectures": ["LlamaForCausalLM"]},
+        {"architectures": "Qwen2AudioForConditionalGeneration"},
+        {"architectures": []},
+        {"model_type": "qwen2_audio"},
+    ],
+)
+def test_another_architecture_is_named_beside_the_supported(folder, config):
+    (folder / "config.json").write_text(json.dumps(config))
+    message = refusal(folder)
+    assert str(folder / "config.json") in message
+    assert str(config.get("architectures")) in message
+    assert "supported: Qwen2AudioForConditionalGeneration" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"text"', b"\xff\xfe"])
+def test_a_config_that_is_no_json_object(folder, content):
+    (folder / "config.json").write_bytes(content)
+    message = refusal(folder)
+    assert message.startswith(str(folder / "config.json"))
+    assert "JSON" in message
+
+
+def test_pickled_weights_are_not_taken_in_place_of_safetensors(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    message = refusal(folder)
+    assert "has no *.safetensors" in message
+    assert "can run code" in message
+
+
+def write_index(folder, *shards):
+    content = {"weight_map": {f"layer{i}": name for i, name in enumerate(shards)}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(content))
+
+
+def test_missing_shards_are_named_once_each(folder):
+    first, second, third = (f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3))
+    (folder / "model.safetensors").rename(folder / first)
+    write_index(folder, first, third, third, second)
+    assert refusal(folder) == f"{folder}: weight files are missing: {second}, {third}"
+
+
+def test_an_index_whose_shards_are_all_there(folder):
+    write_index(folder, "model.safetensors")
+    assert check_model_folder(folder, WHERE) == folder
+
+
+@pytest.mark.parametrize("content", ["{}", '{"weight_map": []}'])
+def test_an_index_without_a_map(folder, content):
+    (folder / "model.safetensors.index.json").write_text(content)
+    assert refusal(folder).endswith("has no weight_map; download it again")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x08",
+        safetensors()[:20],
+        b"version https://git-lfs.github.com/spec/v1\n",
+        (9).to_bytes(8, "little") + b"no header",
+    ],
+    ids=["empty", "one byte", "cut in the header", "git lfs pointer", "no JSON"],
+)
+def test_a_broken_header_is_refused(folder, content):
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelError, match=r"not a .*safetensors file") as caught:
+        fingerprint(folder)
+    assert str(folder / "model.safetensors") in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "config.json").write_text("{}"),
+        lambda folder: (folder / "tokenizer_config.json").write_text("{} "),
+        lambda folder: (folder / "merges.txt").write_text("a b"),
+        lambda folder: (folder / "chat_template.jinja").write_text("{{ messages }}"),
+        lambda folder: (folder / "model.safetensors").write_bytes(safetensors(name="v")),
+        lambda folder: (folder / "model.safetensors").write_bytes(safetensors() + b"\0"),
+        lambda folder: (folder / "config.json").rename(folder / "other.json"),
+    ],
+    ids=["config", "tokenizer", "merges", "template", "header", "size", "name"],
+)
+def test_the_fingerprint_tells_checkpoints_apart(folder, change):
+    before = fingerprint(folder)["sha256"]
+    change(folder)
+    assert fingerprint(folder)["sha256"] != before
+
+
+def test_the_fingerprint_does_not_depend_on_the_place_or_on_other_files(folder, tmp_path):
+    before = fingerprint(folder)
+    moved = tmp_path / "elsewhere" / "another name"
+    shutil.copytree(folder, moved)
+    (moved / "README.md").write_text("no part of the model")
+    assert fingerprint(moved) == before
+
+
+def test_the_fingerprint_reads_headers_not_weights(folder):
+    before = fingerprint(folder)
+    (folder / "model.safetensors").write_bytes(safetensors(values=b"\1"))
+    assert fingerprint(folder) == before
+    header = safetensors()[8:-8]
+    assert before["files"]["model.safetensors"] == {
+        "header_sha256": hashlib.sha256(header).hexdigest(),
+        "num_bytes": len(safetensors()),
+    }

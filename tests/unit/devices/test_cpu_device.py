@@ -1,0 +1,48 @@
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from modeltest.devices.cpu import CpuDevice
+
+
+def kilobytes(path, key):
+    if not Path(path).is_file():
+        pytest.skip(f"needs {path}")
+    [number] = re.findall(rf"^{key}:\s+(\d+) kB", Path(path).read_text(), re.MULTILINE)
+    return int(number) * 1024
+
+
+def test_it_calls_itself_by_the_names_of_the_contract():
+    device = CpuDevice()
+    assert (device.kind, device.label, device.torch_name) == ("cpu", "CPU", "cpu")
+    assert device.synchronize() is None
+
+
+def test_facts_are_those_of_the_host():
+    facts = CpuDevice().facts()
+    assert facts["name"].strip()
+    assert 1 <= facts["cores"] <= os.cpu_count()
+    assert facts["torch_threads"] >= 1
+    # The page count of sysconf is that of /proc/meminfo.
+    assert facts["memory_total_bytes"] == pytest.approx(
+        kilobytes("/proc/meminfo", "MemTotal"), rel=0.02
+    )
+
+
+def test_peak_memory_is_in_bytes_and_at_least_what_was_touched():
+    high_water = kilobytes("/proc/self/status", "VmHWM")
+    peak = CpuDevice().peak_memory_bytes()
+    assert 0.95 * high_water <= peak <= kilobytes("/proc/meminfo", "MemTotal")
+
+
+def test_peak_memory_grows_with_what_is_touched_and_never_falls():
+    device = CpuDevice()
+    high_water = kilobytes("/proc/self/status", "VmHWM")
+    room = high_water - kilobytes("/proc/self/status", "VmRSS")
+    touched = bytearray(b"x") * (room + 32_000_000)
+    during = device.peak_memory_bytes()
+    assert during >= high_water + len(touched) - room - 8_000_000
+    del touched
+    assert device.peak_memory_bytes() >= during

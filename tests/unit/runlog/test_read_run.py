@@ -1,0 +1,135 @@
+"""Several segments, several processes, one run."""
+
+import random
+import re
+
+import pytest
+
+from modeltest.errors import DataError
+from modeltest.records import AudioFacts, AudioSource, Sample
+from modeltest.runlog.manifest import write_manifest
+from modeltest.runlog.run_log import open_segment, phase_record, read_run, sample_key
+from modeltest.runlog.segment import SegmentWriter, encode_line
+
+
+def sample(index, text="C", key=None):
+    return {
+        "type": "sample",
+        "index": index,
+        "key": key or f"key{index}",
+        "sample_id": f"id{index}",
+        "response": {"text": text},
+    }
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes named segments below a run's folder and returns it."""
+
+    def segments(**records):
+        write_manifest(tmp_path, {"schema_version": 1})
+        for name, content in records.items():
+            with SegmentWriter(tmp_path / "log" / f"{name}.jsonl") as segment:
+                for record in content:
+                    segment.append(record)
+        return tmp_path
+
+    return segments
+
+
+def ids(run):
+    return [record["sample_id"] for record in run.samples]
+
+
+def test_shuffled_segments_come_back_in_the_tasks_order(write):
+    records = [sample(index) for index in range(12)]
+    random.Random(7).shuffle(records)
+    run = read_run(write(a=records[:5], b=records[5:]))
+    assert ids(run) == [f"id{index}" for index in range(12)]
+    assert run.problems == run.torn == ()
+
+
+def test_one_key_with_the_same_text_is_one_sample(write):
+    run = read_run(write(a=[sample(0), sample(1)], b=[sample(1), sample(2)]))
+    assert ids(run) == ["id0", "id1", "id2"]
+    assert run.problems == ()
+
+
+def test_one_key_with_another_text_is_a_problem_that_names_the_sample(write):
+    run = read_run(write(a=[sample(0), sample(1, "C")], b=[sample(1, "E")]))
+    assert ids(run) == ["id0", "id1"]
+    [problem] = run.problems
+    assert "id1" in problem
+
+
+def test_samples_with_the_same_id_and_other_keys_stay_apart(write):
+    run = read_run(write(a=[sample(0, key="x")], b=[sample(0, "E", key="y")]))
+    assert ids(run) == ["id0", "id0"]
+    assert run.problems == ()
+
+
+def test_a_torn_tail_costs_its_record_only(write):
+    folder = write(a=[sample(0)], b=[sample(1)])
+    with (folder / "log" / "b.jsonl").open("ab") as segment:
+        segment.write(encode_line(sample(2))[:-1])
+    run = read_run(folder)
+    assert ids(run) == ["id0", "id1"]
+    assert run.torn == ("b.jsonl",)
+    assert run.problems == ()
+
+
+def test_damage_inside_a_segment_is_a_problem_that_names_it(write):
+    folder = write(a=[sample(0)], b=[sample(1)])
+    lines = [encode_line(sample(2)), b"garbage\n", encode_line(sample(3))]
+    (folder / "log" / "c.jsonl").write_bytes(b"".join(lines))
+    run = read_run(folder)
+    assert ids(run) == ["id0", "id1", "id2"]
+    [problem] = run.problems
+    assert "c.jsonl" in problem
+
+
+def test_phases_are_kept_in_the_order_of_the_log(write):
+    first = [phase_record("load", 2.5, torch="2.6"), sample(0), phase_record("eval", 4.0)]
+    run = read_run(write(a=first, b=[phase_record("eval", 1.0)]))
+    assert [(phase["name"], phase["seconds"]) for phase in run.phases] == [
+        ("load", 2.5), ("eval", 4.0), ("eval", 1.0),
+    ]  # fmt: skip
+    assert run.phases[0]["torch"] == "2.6"
+
+
+def test_a_run_without_a_log_has_no_samples(write):
+    run = read_run(write())
+    assert run.samples == run.phases == run.problems == run.torn == ()
+
+
+def test_a_folder_without_a_manifest_is_no_run(tmp_path):
+    with pytest.raises(DataError, match=re.escape(str(tmp_path / "manifest.json"))):
+        read_run(tmp_path)
+
+
+def test_each_opened_segment_is_a_new_file_named_by_host_rank_and_start(write):
+    folder = write()
+    for rank in (0, 0, 3):
+        with open_segment(folder, rank) as segment:
+            segment.append(sample(rank))
+    files = sorted((folder / "log").iterdir())
+    assert len(files) == 3
+    ranks = [re.fullmatch(r"[A-Za-z0-9-]+-(\d)-\d+\.jsonl", file.name)[1] for file in files]
+    assert sorted(ranks) == ["0", "0", "3"]
+    assert ids(read_run(folder)) == ["id0", "id3"]
+
+
+def test_a_key_covers_sample_truth_audio_and_identity():
+    clip = AudioFacts("ab" * 32, 99, 1.0, 16_000, 1, "FLAC/PCM_16")
+    other = AudioFacts("cd" * 32, 99, 1.0, 16_000, 1, "FLAC/PCM_16")
+    source = (AudioSource("a.flac"),)
+    keys = [
+        sample_key(Sample("a", source, "cough"), (clip,), "identity"),
+        sample_key(Sample("b", source, "cough"), (clip,), "identity"),
+        sample_key(Sample("a", source, "sneeze"), (clip,), "identity"),
+        sample_key(Sample("a", source, "cough"), (other,), "identity"),
+        sample_key(Sample("a", source, "cough"), (clip,), "another prompt"),
+    ]
+    assert len(set(keys)) == 5
+    moved = Sample("a", (AudioSource("elsewhere/a.flac"),), "cough", {"gender": "female"})
+    assert sample_key(moved, (clip,), "identity") == keys[0]
