@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import platform
 import sys
@@ -137,8 +136,10 @@ def _device(requested: str) -> Iterator[Finding]:
 
 def _torch(found: Probe) -> Finding:
     if found.torch_version:
-        npu = "with" if importlib.util.find_spec("torch_npu") else "without"
+        npu = "with" if found.torch_npu else "without"
         return Finding("torch", "ok", f"{found.torch_version}, {npu} torch_npu")
+    if found.torch_npu:  # the device's row says what comes of it
+        return Finding("torch", "warning", found.error)
     advice = "CPU: pip install torch==2.13.0; Ascend: the pair that matches CANN"
     return Finding("torch", "bad", found.error, advice)
 

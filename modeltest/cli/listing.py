@@ -34,10 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Prints one line per thing."""
-    if options.what in (None, "models"):
-        _print_names("model", options.config_dir, heading=options.what is None)
-    if options.what in (None, "tasks"):
-        _print_names("task", options.config_dir, heading=options.what is None)
+    kinds: tuple[Kind, ...] = ("model", "task")
+    for kind in kinds:
+        if options.what in (None, f"{kind}s"):
+            _print_names(kind, options.config_dir, heading=options.what is None)
     if options.what == "runs":
         _print_runs(options.output_dir)
     return EXIT_OK
@@ -46,9 +46,9 @@ def execute(options: argparse.Namespace) -> int:
 def _print_names(kind: Kind, config_dir: Path | None, heading: bool) -> None:
     from modeltest.settings.paths import find_file, known_names
 
+    names = known_names(kind, config_dir)
     if heading:
         print(f"{kind}s:")
-    names = known_names(kind, config_dir)
     width = max(len(name) for name in names)
     for name in names:
         comment = _first_comment(find_file(kind, name, config_dir))

@@ -22,7 +22,16 @@ class CpuDevice:
         """Nothing is queued on a CPU: torch's operators return when they are done."""
 
     def peak_memory_bytes(self) -> int:
-        """Peak resident set of this process, bytes (getrusage's ru_maxrss)."""
+        """Peak resident set of this process, bytes.
+
+        Linux's VmHWM where it is: getrusage's ru_maxrss survives fork and exec, so a small
+        process that a large one started would report the large one's peak.
+        """
+        status = Path("/proc/self/status")
+        if status.is_file():
+            for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
 

@@ -38,7 +38,7 @@ def choose(requested: str, found: Probe | None = None) -> Choice:
             was asked for is never replaced by another.
     """
     found = found or probe()
-    if not found.torch_version and "torch_npu" not in found.error:
+    if not found.torch_version and not found.torch_npu:
         raise DeviceError(
             f"torch cannot be used: {found.error or 'no version'}; install the torch build for "
             "this machine (CPU: pip install torch==2.13.0; Ascend: the torch and torch_npu pair "

@@ -38,12 +38,15 @@ class Probe:
         cuda: A CUDA device can be used.
         npu: An Ascend NPU can be used.
         error: Why torch could not be imported, or empty.
+        torch_npu: torch_npu is installed; then it is the likely cause of an error, and
+            torch may be usable without it.
     """
 
     torch_version: str
     cuda: bool
     npu: bool
     error: str = ""
+    torch_npu: bool = False
 
 
 def probe() -> Probe:
@@ -67,13 +70,16 @@ def probe() -> Probe:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Probe("", False, False, f"importing torch took over {_PROBE_TIMEOUT_S} s")
+        error = f"importing torch took over {_PROBE_TIMEOUT_S} s"
+        return Probe("", cuda=False, npu=False, error=error, torch_npu=True)
     try:
         found = json.loads(child.stdout.strip().splitlines()[-1])
     except (IndexError, json.JSONDecodeError):
         last = child.stderr.strip().splitlines()[-1:] or [f"exit code {child.returncode}"]
-        return Probe("", False, False, f"importing torch failed: {last[0]}")
-    return Probe(found["torch"], found["cuda"], found["npu"], " ".join(found["error"].split()))
+        error = f"importing torch failed: {last[0]}"
+        return Probe("", cuda=False, npu=False, error=error, torch_npu=True)
+    error = " ".join(found["error"].split())
+    return Probe(found["torch"], found["cuda"], found["npu"], error, torch_npu=True)
 
 
 def hide_torch_npu() -> None:

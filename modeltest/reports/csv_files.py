@@ -33,11 +33,11 @@ def csv_bytes(
 ) -> bytes:
     """Rows as a CSV file; None is an empty cell, floats keep every digit."""
     stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, columns, lineterminator="\r\n")
+    writer = csv.writer(stream, lineterminator="\r\n")
     if header:
-        writer.writeheader()
+        writer.writerow([csv_text(column) for column in columns])
     for row in rows:
-        writer.writerow({column: _cell(row.get(column)) for column in columns})
+        writer.writerow([_cell(row.get(column)) for column in columns])
     return stream.getvalue().encode("utf-8")
 
 
@@ -58,12 +58,7 @@ def confusion_csv(summary: Summary) -> bytes:
     table = summary.confusion
     columns = ("truth", *table.columns, "total", "validity")
     rows = (
-        {
-            "truth": label,
-            **dict(zip(table.columns, counts, strict=True)),
-            "total": sum(counts),
-            "validity": summary.verdict.validity,
-        }
+        dict(zip(columns, (label, *counts, sum(counts), summary.verdict.validity), strict=True))
         for label, counts in zip(table.labels, table.counts, strict=True)
     )
     return csv_bytes(columns, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Mapping
@@ -59,8 +60,12 @@ def _append_row(place: RunPlace, row: Mapping[str, Any]) -> None:
     descriptor = os.open(place.index_file, flags, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        empty = os.fstat(descriptor).st_size == 0
-        os.write(descriptor, csv_bytes(INDEX_COLUMNS, [row], header=empty))
+        size = os.fstat(descriptor).st_size
+        line = csv_bytes(INDEX_COLUMNS, [row], header=size == 0)
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = b"\r\n" + line  # a torn line stays alone
+        if os.write(descriptor, line) != len(line):
+            raise OSError(errno.ENOSPC, "no space left for a whole line", str(place.index_file))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

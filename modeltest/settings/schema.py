@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 AgeRange = Annotated[str, Field(pattern=r"^\d{1,3}-\d{1,3}$")]
 PathText = Annotated[Path, Field(strict=False)]  # strict mode would refuse the file's text
 
+_RESERVED_LABELS = {"truth", "unparsed", "error", "total", "validity"}
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
@@ -170,8 +172,17 @@ class TaskSettings(_Strict):
     def _choices_differ(cls, value: tuple[ChoiceSettings, ...]) -> tuple[ChoiceSettings, ...]:
         for what in ("letter", "label", "text"):
             values = [getattr(choice, what) for choice in value]
+            if what == "label" and (taken := _RESERVED_LABELS & set(values)):
+                raise ValueError(f"label {min(taken)!r} is a column of the confusion matrix")
             if len(set(values)) != len(values):
                 raise ValueError(f"two options share a {what}")
+        return value
+
+    @field_validator("metrics")
+    @classmethod
+    def _accuracy_is_measured(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "acc" not in value:
+            raise ValueError("acc, the headline number, must be among them")
         return value
 
 

@@ -7,12 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from modeltest.errors import ModelError
+from modeltest.errors import ModelError, one_line
 
 ARCHITECTURES = ("Qwen2AudioForConditionalGeneration",)
 _MAX_HEADER_BYTES = 100 * 1024 * 1024  # the limit of the safetensors format itself
 _MAX_JSON_BYTES = 64 * 1024 * 1024
 _NEEDED_FILES = ("config.json", "preprocessor_config.json", "tokenizer_config.json")
+_INDEX_FILE = "model.safetensors.index.json"
 
 
 def check_model_folder(path: Path | None, where: str) -> Path:
@@ -20,40 +21,19 @@ def check_model_folder(path: Path | None, where: str) -> Path:
 
     Args:
         path: The folder, or None when the settings leave it unset.
-        where: The settings file and key that named it, for the message.
+        where: The settings file and line that named it, for the message.
 
     Returns:
         The folder.
 
     Raises:
-        ModelError: Unset, missing, without safetensors, or of another architecture.
+        ModelError: Unset, missing, incomplete, without safetensors, of another
+            architecture, or with code of its own; one line each.
     """
-    if path is None:
-        raise ModelError(
-            f"{where}: model_path is not set; put the checkpoint's folder there or pass "
-            "--set model.model_path=FOLDER. To try the harness without weights: "
-            "bash scripts/mm_run.sh vocalsound_mini qwen2_audio_tiny"
-        )
-    if not path.is_dir():
-        what = "is not a folder" if path.exists() else "does not exist"
-        raise ModelError(f"{where}: model_path {path} {what}")
-    for name in _NEEDED_FILES:
-        if not (path / name).is_file():
-            raise ModelError(f"{where}: model_path {path} has no {name}; is it the checkpoint?")
-    config = _read_json(path / "config.json")
-    architectures = config.get("architectures")
-    if not isinstance(architectures, list) or not set(architectures) & set(ARCHITECTURES):
-        raise ModelError(
-            f"{path / 'config.json'}: architecture {architectures} is not supported; "
-            f"supported: {', '.join(ARCHITECTURES)}"
-        )
-    if not weight_files(path):
-        raise ModelError(
-            f"{where}: model_path {path} has no *.safetensors; other weight formats can run "
-            "code when they are loaded and are not accepted"
-        )
-    _check_index(path)
-    return path
+    try:
+        return _checked(path)
+    except ModelError as error:
+        raise ModelError(one_line(f"{where}: {error}")) from error
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -70,9 +50,12 @@ def fingerprint(path: Path) -> dict[str, Any]:
     Returns:
         `{"files": {name: {"sha256" | "header_sha256", "num_bytes"}}, "sha256": …}` where
         the last is one digest over all of it.
+
+    Raises:
+        ModelError: A safetensors file is not whole.
     """
     files: dict[str, dict[str, Any]] = {}
-    for file in sorted(path.iterdir()):
+    for file in sorted(entry for entry in path.iterdir() if entry.is_file()):
         if file.suffix == ".safetensors":
             header = _safetensors_header(file)
             files[file.name] = {
@@ -89,34 +72,92 @@ def fingerprint(path: Path) -> dict[str, Any]:
     return {"files": files, "sha256": hashlib.sha256(summary).hexdigest()}
 
 
-def _safetensors_header(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if length > _MAX_HEADER_BYTES:
-            raise ModelError(f"{file}: not a safetensors file (header of {length} bytes)")
-        header = stream.read(length)
-    if len(header) != length or not header.startswith(b"{"):
-        raise ModelError(f"{file}: not a whole safetensors file; download it again")
-    return header
+def _checked(path: Path | None) -> Path:
+    if path is None:
+        raise ModelError(
+            "model_path is not set; put the checkpoint's folder there or pass "
+            "--set model.model_path=FOLDER. To try the harness without weights: "
+            "bash scripts/mm_run.sh vocalsound_mini qwen2_audio_tiny"
+        )
+    if not path.is_dir():
+        what = "is not a folder" if path.exists() else "does not exist"
+        raise ModelError(f"model_path {path} {what}; give the checkpoint's folder")
+    for name in _NEEDED_FILES:
+        if not (path / name).is_file():
+            raise ModelError(f"model_path {path} has no {name}; give the checkpoint's folder")
+    _check_config(path / "config.json")
+    if not weight_files(path):
+        raise ModelError(
+            f"model_path {path} has no *.safetensors; other weight formats can run code when "
+            "they are loaded and are not accepted"
+        )
+    _check_weights(path)
+    return path
 
 
-def _check_index(path: Path) -> None:
-    index_file = path / "model.safetensors.index.json"
-    if not index_file.is_file():
-        return
-    weight_map = _read_json(index_file).get("weight_map")
-    if not isinstance(weight_map, dict):
-        raise ModelError(f"{index_file}: has no weight_map; download it again")
-    missing = sorted({str(name) for name in weight_map.values() if not (path / name).is_file()})
+def _check_config(file: Path) -> None:
+    config = _read_json(file)
+    architectures = config.get("architectures")
+    if not isinstance(architectures, list) or not any(a in architectures for a in ARCHITECTURES):
+        raise ModelError(
+            f"{file}: architecture {architectures} is not supported; "
+            f"supported: {', '.join(ARCHITECTURES)}"
+        )
+
+
+def _check_weights(path: Path) -> None:
+    shards = _indexed_shards(path)
+    missing = [name for name in shards if not (path / name).is_file()]
     if missing:
-        raise ModelError(f"{path}: weight files are missing: {', '.join(missing)}")
+        raise ModelError(
+            f"{path}: weight files are missing: {', '.join(missing[:5])}; download them again"
+        )
+    if not shards and not (path / "model.safetensors").is_file():
+        raise ModelError(f"{path}: has neither model.safetensors nor {_INDEX_FILE}")
+    for file in weight_files(path):
+        _safetensors_header(file)
+
+
+def _indexed_shards(path: Path) -> list[str]:
+    index_file = path / _INDEX_FILE
+    if not index_file.is_file():
+        return []
+    weight_map = _read_json(index_file).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(
+        isinstance(name, str) for name in weight_map.values()
+    ):
+        raise ModelError(f"{index_file}: has no usable weight_map; download it again")
+    return sorted(set(weight_map.values()))
+
+
+def _safetensors_header(file: Path) -> bytes:
+    """The header's JSON text of a file that has all the bytes that it promises.
+
+    Format: eight bytes of header length, little-endian, the header, then the data, whose
+    end is the largest `data_offsets` (safetensors' own format description).
+    """
+    broken = f"{file}: not a whole safetensors file; download it again"
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if not 2 <= length <= min(_MAX_HEADER_BYTES, size - 8):
+                raise ModelError(broken)
+            header = stream.read(length)
+        tensors = json.loads(header)
+        ends = [entry["data_offsets"][1] for name, entry in tensors.items() if name[:2] != "__"]
+        if size != 8 + length + max(ends, default=0):
+            raise ModelError(broken)
+    except (OSError, ValueError, RecursionError, AttributeError, LookupError, TypeError) as error:
+        raise ModelError(broken) from error
+    return header
 
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file}: cannot be read as JSON ({error})") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{file}: cannot be read as JSON ({error}); download it again") from error
     if not isinstance(content, dict):
-        raise ModelError(f"{file}: is not a JSON object")
+        raise ModelError(f"{file}: is not a JSON object; download it again")
     return content

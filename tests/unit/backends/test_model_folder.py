@@ -77,7 +77,7 @@ def test_a_file_that_every_checkpoint_has_is_missed_by_name(folder, name):
     (folder / name).unlink()
     message = refusal(folder)
     assert f"{folder} has no {name}" in message
-    assert "is it the checkpoint?" in message
+    assert "give the checkpoint's folder" in message
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_another_architecture_is_named_beside_the_supported(folder, config):
 def test_a_config_that_is_no_json_object(folder, content):
     (folder / "config.json").write_bytes(content)
     message = refusal(folder)
-    assert message.startswith(str(folder / "config.json"))
+    assert message.startswith(f"{WHERE}: {folder / 'config.json'}: ")
     assert "JSON" in message
 
 
@@ -121,7 +121,8 @@ def test_missing_shards_are_named_once_each(folder):
     first, second, third = (f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3))
     (folder / "model.safetensors").rename(folder / first)
     write_index(folder, first, third, third, second)
-    assert refusal(folder) == f"{folder}: weight files are missing: {second}, {third}"
+    missing = f"weight files are missing: {second}, {third}; download them again"
+    assert refusal(folder) == f"{WHERE}: {folder}: {missing}"
 
 
 def test_an_index_whose_shards_are_all_there(folder):
@@ -129,10 +130,10 @@ def test_an_index_whose_shards_are_all_there(folder):
     assert check_model_folder(folder, WHERE) == folder
 
 
-@pytest.mark.parametrize("content", ["{}", '{"weight_map": []}'])
+@pytest.mark.parametrize("content", ["{}", '{"weight_map": []}', '{"weight_map": {"a": 5}}'])
 def test_an_index_without_a_map(folder, content):
     (folder / "model.safetensors.index.json").write_text(content)
-    assert refusal(folder).endswith("has no weight_map; download it again")
+    assert refusal(folder).endswith("has no usable weight_map; download it again")
 
 
 @pytest.mark.parametrize(
@@ -143,8 +144,22 @@ def test_an_index_without_a_map(folder, content):
         safetensors()[:20],
         b"version https://git-lfs.github.com/spec/v1\n",
         (9).to_bytes(8, "little") + b"no header",
+        safetensors()[:-1],
+        safetensors() + b"\0",
+        (200_000).to_bytes(8, "little") + b"[" * 200_000,
+        (17).to_bytes(8, "little") + b'{"w": {"a": [1]}}',
     ],
-    ids=["empty", "one byte", "cut in the header", "git lfs pointer", "no JSON"],
+    ids=[
+        "empty",
+        "one byte",
+        "cut in the header",
+        "git lfs pointer",
+        "no JSON",
+        "cut in the data",
+        "data behind the end",
+        "deep JSON",
+        "no offsets",
+    ],
 )
 def test_a_broken_header_is_refused(folder, content):
     (folder / "model.safetensors").write_bytes(content)
@@ -152,6 +167,29 @@ def test_a_broken_header_is_refused(folder, content):
         fingerprint(folder)
     assert str(folder / "model.safetensors") in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+    assert "not a whole safetensors file" in refusal(folder)
+
+
+def test_a_shard_without_its_index_is_refused(folder):
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00005.safetensors")
+    assert "neither model.safetensors nor model.safetensors.index.json" in refusal(folder)
+
+
+def test_a_link_to_nothing_is_refused(folder):
+    """As a hub cache has them after a download that broke off."""
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to(folder / "blobs" / "gone")
+    assert "model.safetensors" in refusal(folder)
+
+
+@pytest.mark.parametrize("config", ['{"architectures": [["x"]]}', "[" * 200_000])
+def test_an_odd_config_is_one_line(folder, config):
+    (folder / "config.json").write_text(config)
+    assert str(folder / "config.json") in refusal(folder)
+
+
+def test_names_cannot_forge_lines(tmp_path):
+    assert "a\\nb" in refusal(tmp_path / "a\nb")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +200,7 @@ def test_a_broken_header_is_refused(folder, content):
         lambda folder: (folder / "merges.txt").write_text("a b"),
         lambda folder: (folder / "chat_template.jinja").write_text("{{ messages }}"),
         lambda folder: (folder / "model.safetensors").write_bytes(safetensors(name="v")),
-        lambda folder: (folder / "model.safetensors").write_bytes(safetensors() + b"\0"),
+        lambda folder: (folder / "model.safetensors").write_bytes(safetensors(num_values=3)),
         lambda folder: (folder / "config.json").rename(folder / "other.json"),
     ],
     ids=["config", "tokenizer", "merges", "template", "header", "size", "name"],

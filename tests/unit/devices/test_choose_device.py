@@ -14,7 +14,7 @@ BROKEN = (
 ALL = Probe("2.6.0", cuda=True, npu=True)
 CUDA_ONLY = Probe("2.6.0", cuda=True, npu=False)
 CPU_ONLY = Probe("2.6.0", cuda=False, npu=False)
-BROKEN_NPU = Probe("", cuda=False, npu=False, error=BROKEN)
+BROKEN_NPU = Probe("", cuda=False, npu=False, error=BROKEN, torch_npu=True)
 
 
 @pytest.mark.parametrize(("found", "kind"), [(ALL, "npu"), (CUDA_ONLY, "cuda"), (CPU_ONLY, "cpu")])
@@ -84,3 +84,12 @@ def test_the_cpu_is_made_without_touching_torch_npu(monkeypatch):
     device = make_device(Choice("cpu", "asked for"))
     assert (device.kind, device.label, device.torch_name) == ("cpu", "CPU", "cpu")
     assert "TORCH_DEVICE_BACKEND_AUTOLOAD" not in os.environ
+
+
+@pytest.mark.parametrize("requested", ["auto", "cpu"])
+def test_a_torch_npu_that_kills_the_probe_leaves_the_cpu(requested):
+    error = "importing torch failed: Segmentation fault"
+    found = Probe("", cuda=False, npu=False, error=error, torch_npu=True)
+    choice = choose(requested, found)
+    assert choice.kind == "cpu"
+    assert choice.broken_torch_npu

@@ -6,8 +6,10 @@ import math
 import pandas
 import pytest
 
+from modeltest.metrics.confusion import confusion
+from modeltest.records import Verdict
 from modeltest.reports.csv_files import confusion_csv, csv_bytes, result_csv, samples_csv
-from modeltest.reports.summary import summarise
+from modeltest.reports.summary import Summary, summarise
 
 RESULT_HEADER = (
     "run,validity,reasons,model,task,task_version,subset,metric,value,ci_low,ci_high,ci_method,"
@@ -164,3 +166,12 @@ def test_confusion(run):
 def test_cells_by_type():
     row = {"a": None, "b": True, "c": 7, "d": -0.1, "e": "-0.1"}
     assert csv_bytes(tuple("abcde"), [row], header=False) == b",true,7,-0.1,'-0.1\r\n"
+
+
+def test_a_label_cannot_become_a_formula_in_the_header():
+    cells = confusion(["=1+1"], ["=1+1"], [False], ["=1+1"])
+    content = confusion_csv(Summary(Verdict("VALID"), (), cells, 1, 1))
+    assert content.decode().splitlines() == [
+        "truth,'=1+1,unparsed,error,total,validity",
+        "'=1+1,1,0,0,1,VALID",
+    ]

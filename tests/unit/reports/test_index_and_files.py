@@ -8,7 +8,7 @@ import pytest
 from modeltest.reports.csv_files import index_row
 from modeltest.reports.files import add_to_index, write_reports
 from modeltest.reports.summary import summarise
-from modeltest.runlog.manifest import write_manifest
+from modeltest.runlog.manifest import place_from, write_manifest
 
 INDEX_HEADER = (
     "run,created,command,model,task,device,dtype,metric,value,total,validity,reasons,path"
@@ -105,3 +105,15 @@ def test_reports_are_written_again_byte_for_byte(run):
     assert {path: path.read_bytes() for path in paths.values()} == before
     assert paths["report"] == run.folder / "report.html"
     assert [path.name for path in run.folder.iterdir()] == ["report.html"]
+
+
+def test_a_torn_line_of_the_index_stays_alone(tmp_path, run):
+    summary = summarise(run)
+    place = place_from(run.manifest, run.folder)
+    place.output_dir.mkdir(parents=True, exist_ok=True)
+    add_to_index(run, summary)
+    whole = place.index_file.read_bytes()
+    place.index_file.write_bytes(whole[:-6])
+    add_to_index(run, summary)
+    lines = place.index_file.read_bytes().split(b"\r\n")
+    assert lines[2] == whole.split(b"\r\n")[1]

@@ -11,7 +11,7 @@ import pytest
 from modeltest.errors import SettingsError
 from modeltest.settings.layers import Layer
 from modeltest.settings.load import load_model, load_task
-from modeltest.settings.schema import ModelSettings
+from modeltest.settings.schema import ModelSettings, TaskSettings
 from modeltest.settings.validation import validated
 
 TASK = """\
@@ -183,3 +183,22 @@ def test_a_mutated_file_never_raises_anything_but_a_settings_error() -> None:
     assert time.process_time() - start_s < 5
     assert 500 < len(messages) < 990
     assert [message for message in messages if not message.startswith("t.yaml")] == []
+
+
+@pytest.mark.parametrize("label", ["truth", "unparsed", "error", "total", "validity"])
+def test_a_label_must_not_be_a_column_of_the_confusion_matrix(label):
+    choices = [
+        {"letter": "A", "label": label, "text": "One"},
+        {"letter": "B", "label": "two", "text": "Two"},
+    ]
+    with pytest.raises(ValueError, match=f"'{label}' is a column of the confusion matrix"):
+        TaskSettings(prompt="?", choices=choices)
+
+
+def test_accuracy_is_among_the_metrics():
+    choices = [
+        {"letter": "A", "label": "one", "text": "One"},
+        {"letter": "B", "label": "two", "text": "Two"},
+    ]
+    with pytest.raises(ValueError, match="acc, the headline number"):
+        TaskSettings(prompt="?", choices=choices, metrics=["acc_legacy"])
