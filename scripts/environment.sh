@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the other scripts: sets PYTHON to an interpreter that can import modeltest.
 #
 # Uses the caller's Python when modeltest is importable there. Otherwise makes .venv beside
