@@ -42,6 +42,12 @@ class ModelError(ModeltestError):
     """A model folder that cannot be used."""
 
 
+class StorageError(ModeltestError):
+    """The disk refused to take a record or a report; what was written before is intact."""
+
+    exit_code = EXIT_DEVICE
+
+
 class DeviceError(ModeltestError):
     """A device that was asked for and cannot be had, or was lost."""
 

@@ -81,8 +81,11 @@ class Backend(Protocol):
         """Replies in the order of the requests, one each; times are read after draining."""
         ...
 
-    def identity(self) -> Mapping[str, Any]:
-        """What decides the replies: model files, generation settings, template. JSON values."""
+    def identity(self, certified: bool) -> Mapping[str, Any]:
+        """What decides the replies: model files, generation settings, template. JSON values.
+
+        With `certified` every byte of the weights is hashed, else headers and sizes.
+        """
         ...
 
     def facts(self) -> Mapping[str, Any]:
@@ -118,6 +121,18 @@ class Device(Protocol):
 
     def peak_memory_bytes(self) -> int:
         """Highest memory use so far: of the device, or of the process on a CPU."""
+        ...
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        """Whether an exception says that this device's memory did not suffice."""
+        ...
+
+    def free_memory(self) -> None:
+        """Gives back memory that is only cached."""
+        ...
+
+    def is_alive(self) -> bool:
+        """Whether the device still computes; asked after a failure."""
         ...
 
     def facts(self) -> Mapping[str, Any]:

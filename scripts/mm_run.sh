@@ -15,6 +15,8 @@ fi
 
 PYTHON=""
 prepare_environment "$root"
+printf -v MODELTEST_LAUNCHER 'bash %q' "$root/scripts/mm_run.sh"
+export MODELTEST_LAUNCHER # for the command that continues an interrupted run
 # Not `-m modeltest`: that would take a folder of that name in the working directory.
 exec "$PYTHON" -c 'import sys
 sys.path[:1] = []

@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from modeltest.backends.transformers.model_folder import check_model_folder
+from modeltest.errors import ModelError
 from modeltest.protocols import Backend, Device
 from modeltest.settings.schema import ModelSettings
 
 
-def check_model(settings: ModelSettings, where: str) -> Path:
+def check_model(settings: ModelSettings, where: str) -> None:
     """Makes sure that the model can be run, before anything heavy is imported.
 
     Args:
         settings: The model's settings.
-        where: The settings file, for the message.
-
-    Returns:
-        The checkpoint's folder.
+        where: The settings file and line of `model_path`, for the message.
 
     Raises:
         ModelError: With what is wrong and what to do.
     """
-    return check_model_folder(settings.model_path, where)
+    if settings.backend == "transformers":
+        check_model_folder(settings.model_path, where)
 
 
-def make_backend(settings: ModelSettings, model_path: Path, seed: int, device: Device) -> Backend:
-    """Makes the in-process backend; loads the processor but no weights.
+def make_backend(settings: ModelSettings, seed: int, device: Device) -> Backend:
+    """Makes the backend; loads the processor but no weights.
 
     Args:
-        settings: The model's settings, command-line options applied.
-        model_path: What `check_model` returned.
+        settings: The model's settings, command-line options applied; checked.
         seed: Seeds the backend's random numbers.
         device: Where the model goes.
     """
+    if settings.backend == "null":
+        from modeltest.backends.null import NullBackend
+
+        return NullBackend(device)
     from modeltest.backends.transformers.backend import TransformersBackend, TransformersSettings
 
+    if settings.model_path is None:
+        raise ModelError("model_path is not set")
     chosen = TransformersSettings(
-        model_path, settings.data_type, settings.attention, settings.engine, seed
+        settings.model_path, settings.data_type, settings.attention, settings.engine, seed
     )
     return TransformersBackend(chosen, device)

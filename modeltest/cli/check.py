@@ -169,6 +169,8 @@ def _model(options: argparse.Namespace) -> Iterator[Finding]:
     overrides, _ = split_overrides(options.overrides)
     model = load_model(options.model, overrides, options.config_dir)
     yield Finding("model", "ok", f"{model.name}: {model.files[0][0]}")
-    folder = check_model(model.settings, model.where("model_path"))
-    num_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    yield Finding("weights", "ok", f"{folder}, {num_bytes / 1e9:.3g} GB of safetensors")
+    check_model(model.settings, model.where("model_path"))
+    folder = model.settings.model_path
+    if folder is not None:
+        num_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        yield Finding("weights", "ok", f"{folder}, {num_bytes / 1e9:.3g} GB of safetensors")

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modeltest.cli.options import add_model_options, non_negative_int, positive_int
-from modeltest.errors import EXIT_INCOMPLETE, EXIT_INVALID, EXIT_OK
+from modeltest.errors import EXIT_OK, ModeltestError
 
 if TYPE_CHECKING:
     from modeltest.protocols import Backend, Device, Progress
-    from modeltest.records import ValidityName
+    from modeltest.records import Audio
     from modeltest.runlog.layout import RunPlace
+    from modeltest.runlog.run_log import RunContent
+    from modeltest.runlog.segment import SegmentWriter
+    from modeltest.runner.accuracy import Work
     from modeltest.runner.plan import EvalPlan
 
 HELP = "evaluate the accuracy of a model on a task"
-
-_EXIT_CODES: dict[ValidityName, int] = {
-    "VALID": EXIT_OK,
-    "LIMITED": EXIT_OK,
-    "INVALID": EXIT_INVALID,
-    "INCOMPLETE": EXIT_INCOMPLETE,
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,36 +45,89 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output-dir", type=Path, default=Path("outputs"), metavar="DIR", help="where results go"
     )
     parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="continue an interrupted run: its folder, its id, or 'last'",
+    )
+    parser.add_argument(
+        "--fail-on-error",
+        type=_failure_bound,
+        metavar="N|F%",
+        help="end the run when more than N samples, or F percent of them, failed "
+        "(default: run to the end; any failed sample makes the run INVALID either way)",
+    )
+    parser.add_argument(
+        "--certified",
+        action="store_true",
+        help="hash the weights whole, not only their headers (reads every byte once)",
+    )
+    parser.add_argument(
         "--dry-run",
         action="store_true",
         help="show the plan, the prompt, the first sample and where results will go; run nothing",
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a run is made of, once everything was checked.
+
+    Attributes:
+        plan: What will be evaluated.
+        backend: Made, weights not loaded.
+        device: Where it runs.
+        place: Where results go.
+        lines: The plan in words.
+    """
+
+    plan: EvalPlan
+    backend: Backend
+    device: Device
+    place: RunPlace
+    lines: list[str]
+
+
 def execute(options: argparse.Namespace) -> int:
     """Evaluates and reports; settings and data are checked before anything is loaded."""
+    from modeltest.cli.outcome import show_outcome
     from modeltest.cli.progress import make_progress
-    from modeltest.devices.factory import choose, make_device
+    from modeltest.runlog.layout import check_writable
 
+    if not options.dry_run:
+        check_writable(options.output_dir)
     progress = make_progress()
-    plan = make_plan(options, progress)
-    choice = choose(options.device)
-    device = make_device(choice)
-    backend = _make_backend(plan, device)
-    from modeltest.runner.start import plan_place
-
-    place = plan_place(plan, backend.name, device.label, options.output_dir)
-    lines = plan_lines(plan, backend, device, choice.reason, place)
-    for line in lines:
+    job = _make_job(options, progress)
+    for line in job.lines:
         print(line, file=sys.stderr)
     if options.dry_run:
-        _show_first_sample(plan, backend, place)
+        _show_first_sample(job)
         return EXIT_OK
-    _run(plan, backend, device, place, progress, lines)
-    return finish(place.run_folder)
+    _run(job, options, progress)
+    return show_outcome(job.place.run_folder, add_index_line=True)
 
 
-def make_plan(options: argparse.Namespace, progress: Progress) -> EvalPlan:
+def _make_job(options: argparse.Namespace, progress: Progress) -> Job:
+    from modeltest.backends.factory import make_backend
+    from modeltest.devices.factory import choose, make_device
+    from modeltest.runlog.find import find_run
+    from modeltest.runlog.manifest import place_from, read_manifest
+    from modeltest.runner.start import plan_place
+
+    resumed = find_run(options.resume, options.output_dir) if options.resume else None
+    plan = _make_plan(options, progress)
+    choice = choose(options.device)
+    device = make_device(choice)
+    backend = make_backend(plan.model_settings.settings, plan.seed, device)
+    if resumed:
+        place = place_from(read_manifest(resumed), resumed)
+    else:
+        place = plan_place(plan, backend.name, device.label, options.output_dir)
+    return Job(
+        plan, backend, device, place, _plan_lines(plan, backend, device, choice.reason, place)
+    )
+
+
+def _make_plan(options: argparse.Namespace, progress: Progress) -> EvalPlan:
     """Loads and checks settings, model folder and data; imports no torch.
 
     Raises:
@@ -88,19 +139,19 @@ def make_plan(options: argparse.Namespace, progress: Progress) -> EvalPlan:
     from modeltest.tasks.factory import make_task
 
     model, task = load_settings(options)
-    model_path = check_model(model.settings, model.where("model_path"))
+    check_model(model.settings, model.where("model_path"))
     return EvalPlan(
         task_settings=task,
         model_settings=model,
         task=make_task(task.name, task.settings),
         data=check_data(task.name, task.settings, options.limit, progress),
-        model_path=model_path,
         seed=options.seed,
         limit=options.limit,
+        certified=options.certified,
     )
 
 
-def plan_lines(
+def _plan_lines(
     plan: EvalPlan, backend: Backend, device: Device, reason: str, place: RunPlace
 ) -> list[str]:
     """What will run, for a person."""
@@ -116,10 +167,10 @@ def plan_lines(
         f"task      {plan.task_settings.name}: {num}{part} samples, "
         f"{duration(data.audio_s)} of audio, {data.listing.layout}"
         + (f", {passed_over} files passed over (no audio)" if passed_over else ""),
-        f"model     {plan.model_settings.name}: {plan.model_path}",
+        f"model     {plan.model_settings.name}: {model.model_path or 'no model'}",
         f"device    {device.label} {device.facts()['name']} ({reason})",
-        f"settings  {model.data_type}, attention {model.attention}, batch size "
-        f"{model.batch_size}, prompt {plan.task_settings.settings.prompt_format}",
+        f"settings  {model.data_type}, attention {model.attention}, engine {model.engine}, "
+        f"batch size {model.batch_size}, prompt {plan.task_settings.settings.prompt_format}",
         f"run       {place.run_folder}",
     ]
     lines += [f"warning: {warning}" for warning in data.warnings]
@@ -135,77 +186,95 @@ def plan_lines(
     return [one_line(line) for line in lines]
 
 
-def finish(run_folder: Path) -> int:
-    """Reports a run from its log and turns the verdict into the exit code."""
-    from modeltest.reports.console import path_lines, result_table, speed_line, verdict_line
-    from modeltest.reports.files import add_to_index, write_reports
-    from modeltest.reports.summary import summarise
-    from modeltest.runlog.run_log import read_run
-
-    run = read_run(run_folder)
-    summary = summarise(run)
-    paths = write_reports(run, summary)
-    add_to_index(run, summary)
-    print(verdict_line(summary))
-    print(f"\n{result_table(summary)}\n\n{speed_line(summary)}\n\n{path_lines(paths)}")
-    return _EXIT_CODES[summary.verdict.validity]
-
-
-def _make_backend(plan: EvalPlan, device: Device) -> Backend:
-    from modeltest.backends.factory import make_backend
-
-    return make_backend(plan.model_settings.settings, plan.model_path, plan.seed, device)
-
-
-def _run(
-    plan: EvalPlan,
-    backend: Backend,
-    device: Device,
-    place: RunPlace,
-    progress: Progress,
-    plan_text: list[str],
-) -> None:
+def _run(job: Job, options: argparse.Namespace, progress: Progress) -> None:
+    from modeltest.cli.resume_command import resume_command
     from modeltest.cli.run_file_log import run_file_log
-    from modeltest.runlog.run_log import open_segment, phase_record
-    from modeltest.runner.accuracy import Work, evaluate, warm_up, warm_up_clips
-    from modeltest.runner.start import start_run
+    from modeltest.cli.signals import Interrupted
+    from modeltest.runlog.lock import locked
+    from modeltest.runlog.run_log import open_segment, read_run
+    from modeltest.runner.accuracy import warm_up_clips
+    from modeltest.runner.resume import refuse_another_run
+    from modeltest.runner.start import build_manifest, make_run_folder, start_run
 
-    clips = warm_up_clips(plan.data.samples, plan.model_settings.settings.mm_model, backend)
-    started = start_run(plan, backend, device, place)
-    work = Work(
+    plan, place = job.plan, job.place
+    clips = warm_up_clips(plan.data.samples, plan.model_settings.settings.mm_model, job.backend)
+    manifest = build_manifest(plan, job.backend, job.device, place)
+    make_run_folder(place)
+    with locked(place.run_folder):
+        if options.resume:
+            before = read_run(place.run_folder)
+            refuse_another_run(before.manifest, manifest)
+        else:
+            start_run(place, manifest)
+            before = read_run(place.run_folder)
+        work = _work(job, before, options.fail_on_error)
+        try:
+            with (
+                run_file_log(place.run_folder) as log,
+                open_segment(place.run_folder) as segment,
+            ):
+                for line in (f"started: {shlex.join(sys.argv)}", *job.lines):
+                    log.info("%s", line)
+                _evaluate(job, work, segment, clips, progress)
+                log.info("evaluated")
+        except (Interrupted, ModeltestError):
+            print(f"to continue: {resume_command(place.run_folder)}", file=sys.stderr)
+            raise
+
+
+def _work(job: Job, before: RunContent, bound: float | int | None) -> Work:
+    from modeltest.runner.accuracy import Work
+
+    plan = job.plan
+    max_failed = int(bound * len(plan.data.samples)) if isinstance(bound, float) else bound
+    return Work(
         task=plan.task,
         samples=plan.data.samples,
         facts=plan.data.facts,
         batch_size=plan.model_settings.settings.batch_size,
         truncate_long=plan.task_settings.settings.long_audio == "truncate",
-        identity_sha256=started.identity_sha256,
+        identity_sha256=before.manifest["identity_sha256"],
+        done_keys=frozenset(record["key"] for record in before.samples),
+        num_failed=sum(bool(record["response"]["error"]) for record in before.samples),
+        max_failed=max_failed,
     )
-    with run_file_log(place.run_folder) as log, open_segment(place.run_folder) as segment:
-        log.info("started: %s", shlex.join(sys.argv))
-        for line in plan_text:
-            log.info("%s", line)
+
+
+def _evaluate(
+    job: Job, work: Work, segment: SegmentWriter, clips: list[Audio], progress: Progress
+) -> None:
+    from modeltest.runlog.run_log import phase_record
+    from modeltest.runner.accuracy import evaluate, warm_up
+
+    if len(work.done_keys) < len(work.samples):
         start_s = time.perf_counter()
-        backend.load()
-        segment.append(phase_record("load", time.perf_counter() - start_s, **backend.facts()))
-        warm_up_s = warm_up(work, backend, clips)
-        segment.append(phase_record("warm_up", warm_up_s))
-        log.info("loaded and warmed up in %.2f s", time.perf_counter() - start_s)
-        evaluate(work, backend, segment, progress)
-        segment.append(phase_record("end", 0.0, peak_memory_bytes=device.peak_memory_bytes()))
-        log.info("evaluated %d samples", len(work.samples))
-    backend.close()
+        job.backend.load()
+        seconds = time.perf_counter() - start_s
+        segment.append(phase_record("load", seconds, **job.backend.facts()))
+        segment.append(phase_record("warm_up", warm_up(work, job.backend, clips)))
+        evaluate(work, job.backend, job.device, segment, progress)
+    segment.append(phase_record("end", 0.0, peak_memory_bytes=job.device.peak_memory_bytes()))
+    job.backend.close()
 
 
-def _show_first_sample(plan: EvalPlan, backend: Backend, place: RunPlace) -> None:
+def _show_first_sample(job: Job) -> None:
     from modeltest.errors import one_line
 
+    plan = job.plan
     sample, clips = plan.data.samples[0], plan.data.facts[0]
-    prompt: Any = backend.render(plan.task.prompt(), len(sample.audio))
-    print(f"prompt    {one_line(prompt)}")
+    print(f"prompt    {one_line(job.backend.render(plan.task.prompt(), len(sample.audio)))}")
     print(f"sample    {one_line(sample.sample_id)}, truth {sample.truth}")
     for source, clip in zip(sample.audio, clips, strict=True):
         print(
             f"clip      {one_line(source.name)}: {clip.duration_s:.2f} s, "
             f"{clip.sampling_rate_hz} Hz, {clip.num_channels} channels, {clip.container}"
         )
-    print(f"results   {place.result_file('result')}")
+    print(f"results   {job.place.result_file('result')}")
+
+
+def _failure_bound(text: str) -> int | float:
+    """`--fail-on-error`: a count as int, a percentage as a float share."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", text)
+    if not found or (not found[2] and "." in text) or (found[2] and float(found[1]) > 100):
+        raise argparse.ArgumentTypeError(f"not a count or a percentage up to 100%: {text!r}")
+    return float(found[1]) / 100 if found[2] else int(found[1])

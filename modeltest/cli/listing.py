@@ -67,11 +67,11 @@ def _first_comment(path: Path) -> str:
 def _print_runs(output_dir: Path) -> None:
     from tabulate import tabulate
 
-    rows = sorted(_runs(output_dir), reverse=True)
+    rows = list(_runs(output_dir))[::-1]
     if not rows:
         print(f"no runs below {output_dir}", file=sys.stderr)
         return
-    headers = ("started", "run", "task", "model", "acc %", "verdict", "folder")
+    headers = ("started", "run", "task", "model", "acc %", "state", "done", "folder")
     print(tabulate(rows, headers, tablefmt="simple", disable_numparse=True))
 
 
@@ -79,11 +79,13 @@ def _runs(output_dir: Path) -> Iterator[tuple[str, ...]]:
     from modeltest.errors import DataError, one_line
     from modeltest.reports.console import percent
     from modeltest.reports.summary import summarise
+    from modeltest.runlog.find import run_folders
+    from modeltest.runlog.lock import is_locked
     from modeltest.runlog.run_log import read_run
 
-    for manifest in output_dir.glob("*/modeltest/*/precision_result/runs/*/manifest.json"):
+    for folder in run_folders(output_dir):
         try:
-            run = read_run(manifest.parent)
+            run = read_run(folder)
         except DataError as error:
             print(f"warning: {one_line(str(error))}", file=sys.stderr)
             continue
@@ -94,6 +96,7 @@ def _runs(output_dir: Path) -> Iterator[tuple[str, ...]]:
             run.manifest["task"]["name"],
             run.manifest["model"]["name"],
             percent(summary.value("all", "acc")),
-            summary.verdict.validity,
-            str(manifest.parent),
+            "running" if is_locked(folder) else summary.verdict.validity,
+            f"{summary.num_done}/{summary.num_planned}",
+            str(folder),
         )

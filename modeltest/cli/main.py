@@ -6,13 +6,15 @@ Nothing heavy is imported here, so that `--help` answers at once.
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import sys
 from collections.abc import Sequence
 
 import modeltest
-from modeltest.cli import check, evaluate, listing
-from modeltest.errors import EXIT_SIGINT, ModeltestError
+from modeltest.cli import check, evaluate, listing, report
+from modeltest.cli.signals import Interrupted, interruptible
+from modeltest.errors import EXIT_DEVICE, ModeltestError
 
 _EPILOG = """\
 examples:
@@ -22,6 +24,8 @@ examples:
       --set task.local_dataset_path=/data/vs_release_16k
   modeltest check vocalsound qwen2_audio              what is missing, without loading weights
 """
+
+_COMMANDS = (("eval", evaluate), ("report", report), ("list", listing), ("check", check))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"modeltest {modeltest.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for name, command in (("eval", evaluate), ("list", listing), ("check", check)):
+    for name, command in _COMMANDS:
         subparser = commands.add_parser(
             name,
             help=command.HELP,
@@ -65,17 +69,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        return int(options.execute(options))
+        with interruptible():
+            return int(options.execute(options))
     except ModeltestError as error:
         print(f"modeltest: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("modeltest: interrupted", file=sys.stderr)
-        return EXIT_SIGINT
+    except Interrupted as interruption:
+        print(f"modeltest: ended by {interruption}", file=sys.stderr)
+        return interruption.exit_code
     except BrokenPipeError:
         # The reader of the output left (`modeltest list | head`); nothing is wrong.
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
+            raise
+        print(f"modeltest: {error}; free some space and try again", file=sys.stderr)
+        return EXIT_DEVICE
 
 
 def console() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import resource
@@ -35,16 +36,27 @@ class CpuDevice:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
 
-    def facts(self) -> Mapping[str, Any]:
-        """Processor name, usable cores and threads of torch."""
-        import torch
+    def is_out_of_memory(self, error: Exception) -> bool:
+        """Python's own MemoryError, or the refusal of torch's CPU allocator."""
+        return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
+    def free_memory(self) -> None:
+        """Collects what exceptions and cycles still hold."""
+        gc.collect()
+
+    def is_alive(self) -> bool:
+        """The processor that asks is alive."""
+        return True
+
+    def facts(self) -> Mapping[str, Any]:
+        """Processor name, usable cores, memory, and threads of torch where it is used."""
+        torch = sys.modules.get("torch")
         return {
             "name": _processor_name(),
             "cores": len(os.sched_getaffinity(0))
             if hasattr(os, "sched_getaffinity")
             else os.cpu_count(),
-            "torch_threads": torch.get_num_threads(),
+            "torch_threads": torch.get_num_threads() if torch else None,
             "memory_total_bytes": _host_memory_bytes(),
         }
 

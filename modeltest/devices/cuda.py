@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from typing import Any
+
+from modeltest.devices.health import computes
 
 
 class CudaDevice:
@@ -24,6 +27,23 @@ class CudaDevice:
         import torch
 
         return int(torch.cuda.max_memory_allocated(self.torch_name))
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        """Torch's own error type, which every accelerator's allocator raises."""
+        import torch
+
+        return isinstance(error, torch.OutOfMemoryError)
+
+    def free_memory(self) -> None:
+        """Empties the allocator's cache."""
+        import torch
+
+        gc.collect()
+        torch.cuda.empty_cache()
+
+    def is_alive(self) -> bool:
+        """Computes one sum; a lost device cannot."""
+        return computes(self.torch_name)
 
     def facts(self) -> Mapping[str, Any]:
         """Name, memory and CUDA version."""

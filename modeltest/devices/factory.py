@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modeltest.devices.probe import Probe, hide_torch_npu, probe
+from modeltest.devices.probe import Probe, hide_torch_npu, probe, torch_npu_installed
 from modeltest.errors import DeviceError
 from modeltest.protocols import Device
 
@@ -37,6 +37,8 @@ def choose(requested: str, found: Probe | None = None) -> Choice:
         DeviceError: torch is missing, or the requested kind cannot be had. A device that
             was asked for is never replaced by another.
     """
+    if requested == "cpu" and found is None and not torch_npu_installed():
+        return Choice("cpu", "asked for")  # nothing to find out, and torch takes seconds to import
     found = found or probe()
     if not found.torch_version and not found.torch_npu:
         raise DeviceError(

@@ -57,7 +57,7 @@ def probe() -> Probe:
     """
     if importlib.util.find_spec("torch") is None:
         return Probe("", cuda=False, npu=False, error="torch is not installed")
-    if importlib.util.find_spec("torch_npu") is None:
+    if not torch_npu_installed():
         import torch
 
         return Probe(torch.__version__, cuda=bool(torch.cuda.is_available()), npu=False)
@@ -80,6 +80,11 @@ def probe() -> Probe:
         return Probe("", cuda=False, npu=False, error=error, torch_npu=True)
     error = " ".join(found["error"].split())
     return Probe(found["torch"], found["cuda"], found["npu"], error, torch_npu=True)
+
+
+def torch_npu_installed() -> bool:
+    """Whether torch_npu is there, usable or not; it is not imported."""
+    return importlib.util.find_spec("torch_npu") is not None
 
 
 def hide_torch_npu() -> None:

@@ -80,7 +80,10 @@ def judge(run: RunContent, aggregates: Sequence[Aggregate]) -> Verdict:
     if len(run.samples) < data["num_samples"]:
         done = f"{len(run.samples)} of {data['num_samples']} samples evaluated"
         found.append(("INCOMPLETE", done))
+    found += [("INCOMPLETE", stop["reason"]) for stop in run.stops[-1:] if found]
     found += [("INVALID", problem) for problem in run.problems]
+    if run.manifest["tool"]["dirty"]:
+        found.append(("INVALID", "modeltest's own source has local changes"))
     if whole.errors:
         found.append(("INVALID", f"{whole.errors} of {whole.total} samples failed"))
     if data["num_samples"] < data["num_available"]:
@@ -89,6 +92,9 @@ def judge(run: RunContent, aggregates: Sequence[Aggregate]) -> Verdict:
     notes = [f"warning: {warning}" for warning in data["warnings"]]
     if whole.total and whole.unparsed / whole.total > UNPARSED_NOTE_SHARE:
         notes.insert(0, f"{whole.unparsed} of {whole.total} replies unparsed")
+    if run.splits:
+        reasons = ", ".join(sorted({split["reason"] for split in run.splits}))
+        notes.insert(0, f"{len(run.splits)} batches were split ({reasons})")
     words = [word for word in _SEVERITY if any(word == name for name, _ in found)]
     return Verdict(words[0] if words else "VALID", (*(reason for _, reason in found), *notes))
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+from modeltest.errors import DataError, one_line
 
 MANIFEST_NAME = "manifest.json"
 LOG_FOLDER = "log"
@@ -77,6 +80,24 @@ class RunPlace:
     @property
     def _tail(self) -> Path:
         return Path(self.device_label, "precision_test", self.task, self.dtype, self.model)
+
+
+def check_writable(output_dir: Path) -> None:
+    """Makes sure that results can be written, before anything slow happens; makes nothing.
+
+    Raises:
+        DataError: The folder cannot be made or written.
+    """
+    try:
+        wanted = output_dir.absolute()
+        there = next(folder for folder in (wanted, *wanted.parents) if folder.exists())
+        with tempfile.TemporaryFile(dir=there) as probe:
+            probe.write(b"\0")
+    except OSError as error:
+        raise DataError(
+            one_line(f"--output-dir {output_dir}: cannot be written ({error.strerror})")
+            + "; choose another folder"
+        ) from error
 
 
 def new_run_id(now: datetime) -> str:

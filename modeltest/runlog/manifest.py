@@ -116,7 +116,8 @@ def _tool_facts() -> dict[str, Any]:
         return facts
     try:
         facts["commit"] = _git(checkout, "rev-parse", "HEAD")
-        facts["dirty"] = bool(_git(checkout, "status", "--porcelain"))
+        # Settings are recorded themselves: an edited config/ does not change the tool.
+        facts["dirty"] = bool(_git(checkout, "status", "--porcelain", "--", "modeltest"))
     except (OSError, subprocess.SubprocessError):
         pass  # no git on the machine: the version alone identifies the tool
     return facts

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modeltest.records import AudioFacts, Response, Sample, Score
+from modeltest.records import AudioFacts, Response, Sample, Score, Timing
 from modeltest.runlog.layout import LOG_FOLDER
 from modeltest.runlog.manifest import digest, read_manifest
 from modeltest.runlog.segment import SegmentWriter, read_segment
@@ -51,9 +51,17 @@ def sample_record(  # noqa: PLR0913, PLR0917  (one record has this many parts)
         "metadata": dict(sample.metadata),
         "subsets": list(subsets),
         "clips": list(clips),
-        "response": asdict(response),
-        "score": asdict(score),
+        "response": {
+            **_fields(response),
+            "timing": _fields(response.timing) if response.timing else None,
+        },
+        "score": _fields(score),
     }
+
+
+def _fields(record: Response | Score | Timing) -> dict[str, Any]:
+    # dataclasses.asdict copies deeply, which costs more than all the rest of a record.
+    return {name: getattr(record, name) for name in record.__slots__}
 
 
 def phase_record(name: str, seconds: float, **facts: Any) -> dict[str, Any]:
@@ -70,16 +78,21 @@ class RunContent:
         manifest: What decided the run.
         samples: Sample records, one per key, in the task's order.
         phases: Phase records in the order of the log.
-        problems: What is wrong with the log: damage, or one key with two texts.
-        torn: Segments whose last line is incomplete.
+        splits: Batches that had to be halved.
+        stops: Why the run ended before its last sample, if it did so by itself.
+        problems: What makes the log unfit: damage, one key with two texts, other samples
+            than the manifest's.
+        torn: Segments whose last line is incomplete; that line was never acknowledged.
     """
 
     folder: Path
     manifest: Mapping[str, Any]
     samples: tuple[Mapping[str, Any], ...]
-    phases: tuple[Mapping[str, Any], ...]
-    problems: tuple[str, ...]
-    torn: tuple[str, ...]
+    phases: tuple[Mapping[str, Any], ...] = ()
+    splits: tuple[Mapping[str, Any], ...] = ()
+    stops: tuple[Mapping[str, Any], ...] = ()
+    problems: tuple[str, ...] = ()
+    torn: tuple[str, ...] = ()
 
 
 def read_run(folder: Path) -> RunContent:
@@ -89,22 +102,48 @@ def read_run(folder: Path) -> RunContent:
         DataError: There is no readable manifest.
     """
     manifest = read_manifest(folder)
-    by_key: dict[str, dict[str, Any]] = {}
-    phases: list[dict[str, Any]] = []
+    by_type: dict[str, list[dict[str, Any]]] = {}
     problems: list[str] = []
     torn: list[str] = []
     for path in sorted((folder / LOG_FOLDER).glob("*.jsonl")):
         segment = read_segment(path)
         if segment.damaged:
-            problems.append(f"segment {path.name} is damaged inside")
+            problems.append(f"segment {path.name} is damaged inside; see modeltest report --repair")
         if segment.torn:
             torn.append(path.name)
         for record in segment.records:
-            if record["type"] == "phase":
-                phases.append(record)
-            elif record["type"] == "sample":
-                first = by_key.setdefault(record["key"], record)
-                if first["response"]["text"] != record["response"]["text"]:
-                    problems.append(f"two different replies for {record['sample_id']}")
-    samples = sorted(by_key.values(), key=lambda record: int(record["index"]))
-    return RunContent(folder, manifest, tuple(samples), tuple(phases), tuple(problems), tuple(torn))
+            by_type.setdefault(record["type"], []).append(record)
+    samples, contradictions = _merged(by_type.get("sample", []))
+    return RunContent(
+        folder=folder,
+        manifest=manifest,
+        samples=samples,
+        phases=tuple(by_type.get("phase", [])),
+        splits=tuple(by_type.get("split", [])),
+        stops=tuple(by_type.get("stop", [])),
+        problems=(*problems, *contradictions, *_foreign(manifest, samples)),
+        torn=tuple(torn),
+    )
+
+
+def _merged(
+    records: Iterable[dict[str, Any]],
+) -> tuple[tuple[dict[str, Any], ...], list[str]]:
+    """One record per key, the first one, in the task's order; and contradictions."""
+    by_key: dict[str, dict[str, Any]] = {}
+    contradictions = []
+    for record in records:
+        first = by_key.setdefault(record["key"], record)
+        if first["response"]["text"] != record["response"]["text"]:
+            contradictions.append(f"two different replies for {record['sample_id']}")
+    return tuple(sorted(by_key.values(), key=lambda record: int(record["index"]))), contradictions
+
+
+def _foreign(manifest: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Whether a log that has as many samples as planned, or more, has others."""
+    data = manifest["data"]
+    if len(samples) < data["num_samples"]:
+        return []
+    if digest([record["sample_id"] for record in samples]) == data["sample_ids_sha256"]:
+        return []
+    return ["the samples in the log are not those of the manifest"]

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from modeltest.errors import StorageError
 from modeltest.runlog.atomic import sync_folder
 
 SYNC_RECORDS = 64
@@ -33,6 +34,8 @@ class SegmentWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW
         self._descriptor = os.open(path, flags, 0o600)
+        self._path = path
+        self._failed = ""
         self._unsynced = 0
         self._synced_s = time.monotonic()
         sync_folder(path.parent)
@@ -52,21 +55,37 @@ class SegmentWriter:
         """Writes one record.
 
         Raises:
-            OSError: The disk refused it, wholly or in part; the segment is unusable then.
+            StorageError: The disk refused it, wholly or in part. The segment takes no more
+                records then: one behind a torn line would be lost.
             ValueError: The record holds NaN or an infinity.
         """
+        if self._failed:
+            raise StorageError(f"{self._path}: {self._failed}")
         line = encode_line(record)
-        written = os.write(self._descriptor, line)
+        try:
+            written = os.write(self._descriptor, line)
+        except OSError as error:
+            raise self._failure(error.strerror) from error
         if written != len(line):
-            raise OSError(f"only {written} of {len(line)} bytes were written")
+            raise self._failure(f"only {written} of {len(line)} bytes were written")
         self._unsynced += 1
         overdue = time.monotonic() - self._synced_s >= SYNC_INTERVAL_S
         if self._unsynced >= SYNC_RECORDS or overdue:
             self.sync()
 
     def sync(self) -> None:
-        """Returns when all records are on the disk; a failure is final and never retried."""
-        os.fsync(self._descriptor)
+        """Returns when all records are on the disk.
+
+        Raises:
+            StorageError: They are not. It is final: after a failed sync the kernel forgets
+                which pages were not written, so a second one would lie.
+        """
+        if self._failed:
+            return
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise self._failure(error.strerror) from error
         self._unsynced = 0
         self._synced_s = time.monotonic()
 
@@ -74,11 +93,15 @@ class SegmentWriter:
         """Syncs and closes; further calls do nothing."""
         if self._descriptor < 0:
             return
-        descriptor, self._descriptor = self._descriptor, -1
         try:
-            os.fsync(descriptor)
+            self.sync()
         finally:
+            descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
+
+    def _failure(self, reason: str | None) -> StorageError:
+        self._failed = f"the disk refused a record ({reason}); free some space and resume the run"
+        return StorageError(f"{self._path}: {self._failed}")
 
 
 @dataclass(frozen=True, slots=True)

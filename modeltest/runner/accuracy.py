@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from modeltest.audio.decode import decode, truncate
-from modeltest.errors import AudioError, ModeltestError, SettingsError
-from modeltest.protocols import Backend, Progress, Task
+from modeltest.errors import AudioError, SettingsError
+from modeltest.protocols import Backend, Device, Progress, Task
 from modeltest.records import Audio, AudioFacts, AudioSource, Request, Response, Sample
 from modeltest.runlog.run_log import phase_record, sample_key, sample_record
 from modeltest.runlog.segment import SegmentWriter
+from modeltest.runner.recovery import generate_surviving
 from modeltest.settings.schema import MultimodalSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What `evaluate` needs to know beside the backend.
+    """What `evaluate` needs to know beside backend and device.
 
     Attributes:
         task: What is asked.
@@ -27,6 +28,9 @@ class Work:
         batch_size: Requests per call of the backend.
         truncate_long: Cut clips that are too long instead of failing the sample.
         identity_sha256: Digest of everything that decides a reply.
+        done_keys: Keys that the log has already; their samples are not logged again.
+        num_failed: Failed samples among those.
+        max_failed: End the run when more samples than that failed; None never does.
     """
 
     task: Task
@@ -35,25 +39,47 @@ class Work:
     batch_size: int
     truncate_long: bool
     identity_sha256: str
+    done_keys: frozenset[str] = frozenset()
+    num_failed: int = 0
+    max_failed: int | None = None
+
+    def key(self, index: int) -> str:
+        """What the reply of a sample belongs to."""
+        return sample_key(self.samples[index], self.facts[index], self.identity_sha256)
 
 
-def evaluate(work: Work, backend: Backend, log: SegmentWriter, progress: Progress) -> None:
+def evaluate(
+    work: Work, backend: Backend, device: Device, log: SegmentWriter, progress: Progress
+) -> None:
     """Asks every sample and logs every reply; a failure costs its sample only.
+
+    A batch of which only some replies are in the log is run whole and the missing ones are
+    logged, so that a resumed run forms the same batches as one that was never stopped.
 
     Args:
         work: Samples and how to ask them.
         backend: Loaded.
+        device: Where it runs.
         log: Receives one record per sample and one for the phase.
         progress: Told of each batch, outside the timed regions.
     """
     progress.start(len(work.samples), "evaluating")
     start_s = time.perf_counter()
+    num_failed = work.num_failed
     try:
         for first in range(0, len(work.samples), work.batch_size):
             indices = range(first, min(first + work.batch_size, len(work.samples)))
-            for record in _batch(work, indices, backend):
-                log.append(record)
+            missing = {i for i in indices if work.key(i) not in work.done_keys}
+            if missing:
+                for record in _batch(work, indices, backend, device, log):
+                    if record["index"] in missing:
+                        log.append(record)
+                        num_failed += bool(record["response"]["error"])
             progress.advance(len(indices))
+            if work.max_failed is not None and num_failed > work.max_failed:
+                reason = f"stopped after {num_failed} failed samples (--fail-on-error)"
+                log.append({"type": "stop", "reason": reason})
+                break
     finally:
         log.append(phase_record("eval", time.perf_counter() - start_s))
         log.sync()
@@ -115,19 +141,17 @@ def prepare_clip(audio: Audio, max_audio_s: float, truncate_long: bool) -> Audio
     )
 
 
-def _batch(work: Work, indices: range, backend: Backend) -> Iterator[dict[str, Any]]:
+def _batch(
+    work: Work, indices: range, backend: Backend, device: Device, log: SegmentWriter
+) -> Iterator[dict[str, Any]]:
     requests: dict[int, Request] = {}
     responses: dict[int, Response] = {}
     for index in indices:
         sample = work.samples[index]
         try:
             clips = tuple(
-                prepare_clip(
-                    decode(source, backend.sampling_rate_hz),
-                    backend.max_audio_s,
-                    work.truncate_long,
-                )
-                for source in sample.audio
+                _heard(source, fact, backend, work.truncate_long)
+                for source, fact in zip(sample.audio, work.facts[index], strict=True)
             )
         except AudioError as error:
             responses[index] = Response(sample.sample_id, text="", error=str(error))
@@ -135,14 +159,18 @@ def _batch(work: Work, indices: range, backend: Backend) -> Iterator[dict[str, A
         requests[index] = Request(
             sample.sample_id, clips, work.task.prompt(), work.task.generation()
         )
-    replies = _generate(backend, list(requests.values()))
+
+    def note_split(size: int, reason: str) -> None:
+        log.append({"type": "split", "size": size, "reason": reason})
+
+    replies = generate_surviving(backend, device, list(requests.values()), note_split)
     responses.update(zip(requests, replies, strict=True))
     for index in indices:
         sample, response = work.samples[index], responses[index]
         request = requests.get(index)
         yield sample_record(
             index=index,
-            key=sample_key(sample, work.facts[index], work.identity_sha256),
+            key=work.key(index),
             sample=sample,
             subsets=work.task.subsets(sample),
             clips=_clip_records(sample, work.facts[index], request),
@@ -151,19 +179,11 @@ def _batch(work: Work, indices: range, backend: Backend) -> Iterator[dict[str, A
         )
 
 
-def _generate(backend: Backend, requests: list[Request]) -> list[Response]:
-    if not requests:
-        return []
-    try:
-        return backend.generate(requests)
-    except ModeltestError:
-        raise  # concerns the whole run, not these samples
-    except Exception as error:  # the sample boundary: from here on a failure is a value
-        if len(requests) == 1:
-            text = f"{type(error).__name__}: {error}"
-            return [Response(requests[0].sample_id, text="", error=text)]
-    # One sample must not take its batch with it.
-    return [response for request in requests for response in _generate(backend, [request])]
+def _heard(source: AudioSource, fact: AudioFacts, backend: Backend, truncate_long: bool) -> Audio:
+    audio = decode(source, backend.sampling_rate_hz)
+    if audio.sha256 != fact.sha256:
+        raise AudioError(f"{source.name}: changed since the run began; run again")
+    return prepare_clip(audio, backend.max_audio_s, truncate_long)
 
 
 def _clip_records(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from modeltest.audio.decode import inspect
@@ -53,18 +52,18 @@ class EvalPlan:
         model_settings: As loaded and overridden.
         task: What is asked.
         data: Of whom.
-        model_path: The checkpoint's folder.
         seed: Seeds the backend.
         limit: The user's `--limit`, or None.
+        certified: Hash the weights whole.
     """
 
     task_settings: Loaded[TaskSettings]
     model_settings: Loaded[ModelSettings]
     task: Task
     data: CheckedData
-    model_path: Path
     seed: int
     limit: int | None
+    certified: bool = False
 
 
 def check_data(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from modeltest.audio.decode import AUDIO_RULE, audio_rule_facts
-from modeltest.errors import DataError
+from modeltest.errors import StorageError
 from modeltest.protocols import Backend, Device
 from modeltest.runlog.layout import RunPlace, new_run_id
 from modeltest.runlog.manifest import (
@@ -19,19 +19,6 @@ from modeltest.runlog.manifest import (
     write_manifest,
 )
 from modeltest.runner.plan import EvalPlan, settings_record
-
-
-@dataclass(frozen=True, slots=True)
-class StartedRun:
-    """A run whose manifest is on the disk.
-
-    Attributes:
-        place: Where its files go.
-        identity_sha256: Digest of everything that decides a reply.
-    """
-
-    place: RunPlace
-    identity_sha256: str
 
 
 def plan_place(plan: EvalPlan, backend: str, device_label: str, output_dir: Path) -> RunPlace:
@@ -52,20 +39,30 @@ def plan_place(plan: EvalPlan, backend: str, device_label: str, output_dir: Path
     )
 
 
-def start_run(plan: EvalPlan, backend: Backend, device: Device, place: RunPlace) -> StartedRun:
+def make_run_folder(place: RunPlace) -> None:
+    """Makes the folder of a run, or finds that of a resumed one.
+
+    Raises:
+        StorageError: It cannot be made.
+    """
+    try:
+        place.run_folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{place.run_folder}: cannot be made ({error.strerror})") from error
+
+
+def start_run(place: RunPlace, manifest: Mapping[str, Any]) -> None:
     """Writes the manifest, before the first sample and before the weights are loaded.
 
     Raises:
-        DataError: The output folder cannot be written.
+        StorageError: It cannot be written.
     """
-    manifest = build_manifest(plan, backend, device, place)
     try:
         write_manifest(place.run_folder, manifest)
     except OSError as error:
-        raise DataError(
-            f"{place.run_folder}: cannot be written ({error}); use --output-dir"
+        raise StorageError(
+            f"{place.run_folder}: the manifest cannot be written ({error.strerror})"
         ) from error
-    return StartedRun(place, manifest["identity_sha256"])
 
 
 def build_manifest(
@@ -76,7 +73,7 @@ def build_manifest(
     rendered = backend.render(prompt, num_clips=1)
     task = plan.task_settings.settings
     identity = {
-        "backend": {"name": backend.name, **backend.identity()},
+        "backend": {"name": backend.name, **backend.identity(plan.certified)},
         "prompt": rendered,
         "max_new_tokens": plan.task.generation().max_new_tokens,
         "long_audio": task.long_audio,

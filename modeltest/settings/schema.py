@@ -47,7 +47,7 @@ class ModelSettings(_Strict):
         mm_model: Settings of the multimodal part.
     """
 
-    backend: Literal["transformers"] = "transformers"
+    backend: Literal["transformers", "null"] = "transformers"
     model_path: PathText | None = None
     data_type: Literal["bf16", "fp16", "fp32"] = "bf16"
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"

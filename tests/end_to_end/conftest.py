@@ -1,6 +1,7 @@
 """Whole commands in child processes, as users start them."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -44,20 +45,32 @@ def run(command: list[str], folder: Path, **environment: str) -> Finished:
 
 
 @pytest.fixture(scope="session")
-def modeltest(project) -> Callable[..., Finished]:
+def checkout(project, tmp_path_factory) -> Path:
+    """The project as users have it: without a developer's local changes, which are INVALID."""
+    folder = tmp_path_factory.mktemp("a checkout")
+    for part in ("modeltest", "config", "scripts"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(project / part, folder / part, ignore=ignored)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def modeltest(checkout) -> Callable[..., Finished]:
     """`modeltest ARGUMENTS` in a folder."""
 
     def command(folder: Path, *arguments: str, **environment: str) -> Finished:
+        environment.setdefault("PYTHONPATH", str(checkout))
         return run([sys.executable, "-m", "modeltest", *arguments], folder, **environment)
 
     return command
 
 
 @pytest.fixture(scope="session")
-def mm_run(project) -> Callable[..., Finished]:
+def mm_run(checkout) -> Callable[..., Finished]:
     """`bash scripts/mm_run.sh ARGUMENTS` in a folder."""
 
-    def command(folder: Path, *arguments: str, root: Path = project, **environment: str):
+    def command(folder: Path, *arguments: str, root: Path = checkout, **environment: str):
+        environment.setdefault("PYTHONPATH", str(checkout))
         return run(["bash", str(root / "scripts/mm_run.sh"), *arguments], folder, **environment)
 
     return command

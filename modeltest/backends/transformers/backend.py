@@ -13,6 +13,7 @@ from modeltest.errors import ModelError
 from modeltest.protocols import Device
 from modeltest.records import Prompt, Request, Response, Timing
 
+NON_FINITE = "the logits are not finite; with fp16, try bf16"
 _TORCH_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
@@ -125,13 +126,15 @@ class TransformersBackend:
         encoded = inputs.encode(self.processor, texts, requests)
         on_device = self.to_device(encoded)
         self._encoder_batches.clear()
+        watch = generation.FiniteWatch()
         with torch.inference_mode():
-            rows = self._generate(on_device, config)
+            rows = self._generate(on_device, config, watch)
         new_tokens = rows[:, on_device["input_ids"].shape[1] :].tolist()
         replies = [self._cut_at_end(row) for row in new_tokens]
         decoded = self.processor.tokenizer.batch_decode(
             replies, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
+        failed = watch.bad_rows()
         self._device.synchronize()
         e2e_s = time.perf_counter() - start_s
         self._check_encoder_heard(sum(len(request.audio) for request in requests))
@@ -139,17 +142,9 @@ class TransformersBackend:
             encoded, requests, self.processor.feature_extractor.hop_length, self._audio_id
         )
         return [
-            Response(
-                sample_id=request.sample_id,
-                text=text,
-                input_text=input_text,
-                input_tokens=num_in,
-                output_tokens=len(reply),
-                finish_reason="stop" if reply and reply[-1] in self._eos else "length",
-                timing=Timing(e2e_s=e2e_s),
-            )
-            for request, input_text, text, num_in, reply in zip(
-                requests, texts, decoded, input_tokens, replies, strict=True
+            self._response(request, input_text, text, reply, num_in, Timing(e2e_s), bad)
+            for request, input_text, text, reply, num_in, bad in zip(
+                requests, texts, decoded, replies, input_tokens, failed, strict=True
             )
         ]
 
@@ -159,11 +154,11 @@ class TransformersBackend:
         moved["input_features"] = moved["input_features"].to(self.model.dtype)
         return moved
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self, certified: bool) -> Mapping[str, Any]:
         """Model files, pinned generation settings, precision and attention."""
         settings = self._generation_settings(max_new_tokens=None)
         return {
-            "model": model_folder.fingerprint(self._settings.model_path),
+            "model": model_folder.fingerprint(self._settings.model_path, certified),
             "generation": settings,
             "dtype": self._settings.data_type,
             "attention": self._settings.attention,
@@ -217,15 +212,42 @@ class TransformersBackend:
                 return tokens[: position + 1]
         return tokens
 
-    def _generate(self, on_device: dict[str, Any], config: Any) -> Any:
+    def _generate(
+        self, on_device: dict[str, Any], config: Any, watch: generation.FiniteWatch
+    ) -> Any:
         if self._settings.engine == "stock":
-            return self.model.generate(**on_device, generation_config=config)
+            return self.model.generate(
+                **on_device, generation_config=config, logits_processor=[watch]
+            )
         longest = int(on_device["feature_attention_mask"].sum(-1).max())
         positions = trim.positions_needed(longest, self._encoder.config.max_source_positions)
         with trim.fewer_positions(self._encoder, positions):
             return self.model.generate(
-                **trim.trim_features(on_device, positions), generation_config=config
+                **trim.trim_features(on_device, positions),
+                generation_config=config,
+                logits_processor=[watch],
             )
+
+    def _response(  # noqa: PLR0913, PLR0917  (what a reply is made of)
+        self,
+        request: Request,
+        input_text: str,
+        text: str,
+        reply: list[int],
+        num_in: int,
+        timing: Timing,
+        bad: bool,
+    ) -> Response:
+        return Response(
+            sample_id=request.sample_id,
+            text="" if bad else text,
+            input_text=input_text,
+            input_tokens=num_in,
+            output_tokens=len(reply),
+            finish_reason="" if bad else ("stop" if reply[-1] in self._eos else "length"),
+            timing=timing,
+            error=NON_FINITE if bad else "",
+        )
 
     def _note_encoder_batch(
         self, _encoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -48,3 +48,23 @@ def eos_token_ids(checkpoint_config: Any, tokenizer: Any) -> list[int]:
     if eos is None:
         eos = tokenizer.eos_token_id
     return sorted(eos) if isinstance(eos, (list, tuple)) else [int(eos)]
+
+
+class FiniteWatch:
+    """A logits processor that changes nothing and remembers rows with NaN or infinite logits.
+
+    Such a row's argmax is meaningless: fp16 overflow shows as `!!!!`, not as an error.
+    """
+
+    def __init__(self) -> None:
+        self._bad: Any = None
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """Looks at the logits of one step, shape (batch, vocabulary); stays on the device."""
+        bad = ~scores.isfinite().all(dim=-1)
+        self._bad = bad if self._bad is None else self._bad | bad
+        return scores
+
+    def bad_rows(self) -> list[bool]:
+        """Per row whether any step was not finite; waits for the device."""
+        return [bool(bad) for bad in self._bad.tolist()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from modeltest.errors import ModelError, one_line
 
@@ -41,14 +41,18 @@ def weight_files(path: Path) -> list[Path]:
     return sorted(path.glob("*.safetensors"))
 
 
-def fingerprint(path: Path) -> dict[str, Any]:
-    """Hashes that identify a checkpoint without reading all of its weights.
+def fingerprint(path: Path, whole_weights: bool = False) -> dict[str, Any]:
+    """Hashes that identify a checkpoint, by default without reading all of its weights.
 
     Small files are hashed whole; of each safetensors file the header (names, types,
     shapes and offsets of the tensors) and the size.
 
+    Args:
+        path: The checkpoint.
+        whole_weights: Hash every byte of the safetensors files too.
+
     Returns:
-        `{"files": {name: {"sha256" | "header_sha256", "num_bytes"}}, "sha256": …}` where
+        `{"files": {name: {"sha256", "header_sha256", "num_bytes"}}, "sha256": …}` where
         the last is one digest over all of it.
 
     Raises:
@@ -62,6 +66,9 @@ def fingerprint(path: Path) -> dict[str, Any]:
                 "header_sha256": hashlib.sha256(header).hexdigest(),
                 "num_bytes": file.stat().st_size,
             }
+            if whole_weights:
+                with file.open("rb") as stream:
+                    files[file.name]["sha256"] = _file_digest(stream)
         elif file.suffix in {".json", ".txt", ".jinja"} and file.stat().st_size <= _MAX_JSON_BYTES:
             content = file.read_bytes()
             files[file.name] = {
@@ -70,6 +77,13 @@ def fingerprint(path: Path) -> dict[str, Any]:
             }
     summary = json.dumps(files, sort_keys=True).encode()
     return {"files": files, "sha256": hashlib.sha256(summary).hexdigest()}
+
+
+def _file_digest(stream: BinaryIO) -> str:
+    sha256 = hashlib.sha256()
+    while chunk := stream.read(1 << 20):
+        sha256.update(chunk)
+    return sha256.hexdigest()
 
 
 def _checked(path: Path | None) -> Path:

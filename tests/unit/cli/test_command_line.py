@@ -12,7 +12,10 @@ from modeltest.cli.main import build_parser, main
 MODEL_OPTIONS = {"--device", "--dtype", "--attention", "--engine", "--set", "--config-dir"}
 # A new option is a promise: add it here on purpose.
 OPTIONS = {
-    "eval": MODEL_OPTIONS | {"--bs", "--limit", "--seed", "--output-dir", "--dry-run"},
+    "eval": MODEL_OPTIONS
+    | {"--bs", "--limit", "--seed", "--output-dir", "--dry-run", "--resume", "--fail-on-error"}
+    | {"--certified"},
+    "report": {"--output-dir", "--repair"},
     "list": {"--output-dir", "--config-dir"},
     "check": {"--device", "--set", "--config-dir"},
 }

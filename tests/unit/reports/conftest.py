@@ -96,7 +96,7 @@ def make_run(tmp_path) -> Callable[..., RunContent]:
             {"type": "phase", "name": "eval", "seconds": 1.0},
         )
         root = tmp_path / "out" / "2025-03-09" / "modeltest" / "m" / "precision_result"
-        return RunContent(root / "runs" / RUN_ID, manifest, tuple(samples), phases, (), ())
+        return RunContent(root / "runs" / RUN_ID, manifest, tuple(samples), phases)
 
     return make
 

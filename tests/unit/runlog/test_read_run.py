@@ -27,7 +27,7 @@ def write(tmp_path):
     """Writes named segments below a run's folder and returns it."""
 
     def segments(**records):
-        write_manifest(tmp_path, {"schema_version": 1})
+        write_manifest(tmp_path, {"schema_version": 1, "data": {"num_samples": 1000}})
         for name, content in records.items():
             with SegmentWriter(tmp_path / "log" / f"{name}.jsonl") as segment:
                 for record in content:

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from modeltest.devices.cpu import CpuDevice
 from modeltest.errors import ModelError
-from modeltest.protocols import Progress
+from modeltest.protocols import Device, Progress
 from modeltest.records import Prompt, Request, Response, Timing
-from modeltest.runlog.run_log import open_segment, read_run
+from modeltest.runlog.manifest import digest
+from modeltest.runlog.run_log import RunContent, open_segment, read_run
 from modeltest.runner.accuracy import Work, evaluate
 from modeltest.runner.plan import check_data
 from modeltest.settings.schema import TaskSettings
@@ -61,7 +63,7 @@ class ScriptedBackend:
             replies.append(Response(request.sample_id, reply, "in", 9, 3, "stop", Timing(0.25)))
         return replies
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self, certified: bool) -> Mapping[str, Any]:
         return {}
 
     def facts(self) -> Mapping[str, Any]:
@@ -105,16 +107,25 @@ def progress() -> Progress:
 def run_script(settings, tmp_path, progress) -> Callable[..., Any]:
     """Evaluates by script and reads the run back from the disk."""
 
-    def run(backend: ScriptedBackend, batch_size: int = 2, limit: int | None = None, **manifest):
+    def run(
+        backend: ScriptedBackend,
+        batch_size: int = 2,
+        limit: int | None = None,
+        device: Device | None = None,
+        max_failed: int | None = None,
+        **manifest: int,
+    ) -> RunContent:
         import json
 
         data = check_data("t", settings, limit, progress)
         task = make_task("t", settings)
-        work = Work(task, data.samples, data.facts, batch_size, False, "identity")
+        work = Work(
+            task, data.samples, data.facts, batch_size, False, "identity", max_failed=max_failed
+        )
         folder = tmp_path / "run"
         folder.mkdir()
         with open_segment(folder) as segment:
-            evaluate(work, backend, segment, progress)
+            evaluate(work, backend, device or CpuDevice(), segment, progress)
         content = {
             "schema_version": 1,
             "task": {"name": "t", "settings": settings.model_dump(mode="json")},
@@ -123,7 +134,9 @@ def run_script(settings, tmp_path, progress) -> Callable[..., Any]:
                 "num_samples": len(data.samples),
                 "num_available": data.available,
                 "warnings": list(data.warnings),
+                "sample_ids_sha256": digest([sample.sample_id for sample in data.samples]),
             },
+            "tool": {"dirty": False},
         }
         content["data"].update(manifest)
         (folder / "manifest.json").write_text(json.dumps(content))

@@ -1,0 +1,73 @@
+"""Continuing a run: only the same run may be continued."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from modeltest.errors import UsageError
+
+# What decides replies, scores or reports. Paths of settings files and the overrides that led
+# to the settings are left out: the resolved settings are compared instead.
+_COMPARED = (
+    ("command",),
+    ("task", "name"),
+    ("task", "settings"),
+    ("model", "name"),
+    ("model", "settings"),
+    ("labels",),
+    ("identity",),
+    ("data", "sha256"),
+    ("data", "num_samples"),
+    ("device", "kind"),
+    ("device", "name"),
+    ("packages",),
+    ("tool",),
+    ("dp",),
+)
+_MAX_NAMED = 5
+
+
+def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Makes sure that two manifests describe the same run.
+
+    Args:
+        before: The manifest on the disk.
+        now: The manifest that this command would write.
+
+    Raises:
+        UsageError: They differ; the message names what, with both values.
+    """
+    found = list(differences(before, now))
+    if found:
+        more = f" and {len(found) - _MAX_NAMED} more" if len(found) > _MAX_NAMED else ""
+        raise UsageError(
+            f"run {before['place']['run_id']} cannot be resumed, it is another run: "
+            f"{'; '.join(found[:_MAX_NAMED])}{more}"
+        )
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What differs between two manifests, a phrase each: `seed was 0, is 1`."""
+    for path in _COMPARED:
+        yield from _compare(".".join(path), _at(before, path), _at(now, path))
+
+
+def _at(manifest: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    value: Any = manifest
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _compare(name: str, before: Any, now: Any) -> Iterator[str]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in sorted({*before, *now}):
+            yield from _compare(f"{name}.{key}", before.get(key), now.get(key))
+    elif before != now:
+        yield f"{name} was {_short(before)}, is {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
