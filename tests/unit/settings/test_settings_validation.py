@@ -45,7 +45,7 @@ def in_a_bare_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
          "did you mean 'bf16'?"),
         ("data_type: 16", "'data_type': expected bf16, fp16 or fp32, found the number 16; "
          "write one of them"),
-        ("backend: vllm", "'backend': expected transformers, found the string 'vllm'; "
+        ("backend: vllm", "'backend': expected transformers or null, found the string 'vllm'; "
          "write one of them"),
         ("modelpath: x", "'modelpath': unknown key; did you mean 'model_path'?"),
         ("zzz: x", "'zzz': unknown key; valid keys: backend, model_path, data_type, attention, "
