@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modeltest.audio.decode import decode, truncate
-from modeltest.errors import AudioError, SettingsError
+from modeltest.audio.decode import truncate
+from modeltest.audio.workers import DecodeWorkers
+from modeltest.errors import AudioError, ModeltestError, SettingsError
 from modeltest.protocols import Backend, Device, Progress, Task
 from modeltest.records import Audio, AudioFacts, AudioSource, Request, Response, Sample
 from modeltest.runlog.run_log import phase_record, sample_key, sample_record
 from modeltest.runlog.segment import SegmentWriter
 from modeltest.runner.recovery import generate_surviving
 from modeltest.settings.schema import MultimodalSettings
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +71,20 @@ def evaluate(
     start_s = time.perf_counter()
     num_failed = work.num_failed
     try:
-        for first in range(0, len(work.samples), work.batch_size):
-            indices = range(first, min(first + work.batch_size, len(work.samples)))
-            missing = {i for i in indices if work.key(i) not in work.done_keys}
-            if missing:
-                for record in _batch(work, indices, backend, device, log):
-                    if record["index"] in missing:
-                        log.append(record)
-                        num_failed += bool(record["response"]["error"])
-            progress.advance(len(indices))
-            if work.max_failed is not None and num_failed > work.max_failed:
-                reason = f"stopped after {num_failed} failed samples (--fail-on-error)"
-                log.append({"type": "stop", "reason": reason})
-                break
+        with DecodeWorkers() as workers:
+            for first in range(0, len(work.samples), work.batch_size):
+                indices = range(first, min(first + work.batch_size, len(work.samples)))
+                missing = {i for i in indices if work.key(i) not in work.done_keys}
+                if missing:
+                    for record in _batch(work, indices, backend, device, log, workers):
+                        if record["index"] in missing:
+                            log.append(record)
+                            num_failed += bool(record["response"]["error"])
+                progress.advance(len(indices))
+                if work.max_failed is not None and num_failed > work.max_failed:
+                    reason = f"stopped after {num_failed} failed samples (--fail-on-error)"
+                    log.append({"type": "stop", "reason": reason})
+                    break
     finally:
         log.append(phase_record("eval", time.perf_counter() - start_s))
         log.sync()
@@ -94,18 +99,19 @@ def warm_up_clips(
     Raises:
         SettingsError: A clip of the settings cannot be used.
     """
-    try:
-        clips = [
-            decode(AudioSource(str(path), path=path), backend.sampling_rate_hz)
-            for path in settings.warm_up_audio_path
-        ]
-    except AudioError as error:
-        raise SettingsError(f"mm_model.warm_up_audio_path: {error}") from error
-    for sample in () if clips else samples:
+    with DecodeWorkers() as workers:
         try:
-            return [decode(sample.audio[0], backend.sampling_rate_hz)]
-        except AudioError:  # it fails again where it is counted
-            continue
+            clips = [
+                workers.decode(AudioSource(str(path), path=path), backend.sampling_rate_hz)
+                for path in settings.warm_up_audio_path
+            ]
+        except AudioError as error:
+            raise SettingsError(f"mm_model.warm_up_audio_path: {error}") from error
+        for sample in () if clips else samples:
+            try:
+                return [workers.decode(sample.audio[0], backend.sampling_rate_hz)]
+            except AudioError:  # it fails again where it is counted
+                continue
     return clips
 
 
@@ -121,7 +127,12 @@ def warm_up(work: Work, backend: Backend, clips: Sequence[Audio]) -> float:
     for clip in clips:
         heard = prepare_clip(clip, backend.max_audio_s, truncate_long=True)
         request = Request("warm-up", (heard,), work.task.prompt(), work.task.generation())
-        backend.generate([request])
+        try:
+            backend.generate([request])
+        except ModeltestError:
+            raise
+        except Exception as error:  # it fails again where it is counted
+            _LOG.warning("warming up failed: %s: %s", type(error).__name__, error)
     return time.perf_counter() - start_s
 
 
@@ -142,7 +153,12 @@ def prepare_clip(audio: Audio, max_audio_s: float, truncate_long: bool) -> Audio
 
 
 def _batch(
-    work: Work, indices: range, backend: Backend, device: Device, log: SegmentWriter
+    work: Work,
+    indices: range,
+    backend: Backend,
+    device: Device,
+    log: SegmentWriter,
+    workers: DecodeWorkers,
 ) -> Iterator[dict[str, Any]]:
     requests: dict[int, Request] = {}
     responses: dict[int, Response] = {}
@@ -150,7 +166,11 @@ def _batch(
         sample = work.samples[index]
         try:
             clips = tuple(
-                _heard(source, fact, backend, work.truncate_long)
+                prepare_clip(
+                    _unchanged(workers.decode(source, backend.sampling_rate_hz), source, fact),
+                    backend.max_audio_s,
+                    work.truncate_long,
+                )
                 for source, fact in zip(sample.audio, work.facts[index], strict=True)
             )
         except AudioError as error:
@@ -179,26 +199,27 @@ def _batch(
         )
 
 
-def _heard(source: AudioSource, fact: AudioFacts, backend: Backend, truncate_long: bool) -> Audio:
-    audio = decode(source, backend.sampling_rate_hz)
+def _unchanged(audio: Audio, source: AudioSource, fact: AudioFacts) -> Audio:
     if audio.sha256 != fact.sha256:
         raise AudioError(f"{source.name}: changed since the run began; run again")
-    return prepare_clip(audio, backend.max_audio_s, truncate_long)
+    return audio
 
 
 def _clip_records(
     sample: Sample, facts: tuple[AudioFacts, ...], request: Request | None
 ) -> tuple[Mapping[str, Any], ...]:
     notes = [clip.note for clip in request.audio] if request else [""] * len(facts)
+    heard = [clip.duration_s for clip in request.audio] if request else [0.0] * len(facts)
     return tuple(
         {
             "name": source.name,
             "sha256": fact.sha256,
             "duration_s": fact.duration_s,
+            "heard_s": min(fact.duration_s, heard_s),
             "sampling_rate_hz": fact.sampling_rate_hz,
             "num_channels": fact.num_channels,
             "container": fact.container,
             "note": note,
         }
-        for source, fact, note in zip(sample.audio, facts, notes, strict=True)
+        for source, fact, note, heard_s in zip(sample.audio, facts, notes, heard, strict=True)
     )

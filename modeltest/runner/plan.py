@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modeltest.audio.decode import inspect
+from modeltest.audio.workers import DecodeWorkers
 from modeltest.errors import AudioError, DataError
 from modeltest.protocols import Progress, Task
 from modeltest.records import AudioFacts, Sample
@@ -66,47 +66,52 @@ class EvalPlan:
     certified: bool = False
 
 
-def check_data(
-    task: str, settings: TaskSettings, limit: int | None, progress: Progress
-) -> CheckedData:
+def check_data(task: Loaded[TaskSettings], limit: int | None, progress: Progress) -> CheckedData:
     """Finds the samples and opens every clip that will be used.
 
     Args:
-        task: The task's name, for messages.
-        settings: The task's settings.
+        task: The task's settings; they say where the data is.
         limit: Evaluate the first so many samples only.
         progress: Told of each clip.
 
     Raises:
         DataError: Missing, unreadable, unlabelled or duplicate files, listed together.
     """
-    listing = find_samples(settings)
+    try:
+        listing = find_samples(task.settings)
+    except DataError as error:
+        raise DataError(f"{task.where('local_dataset_path')}: {error}") from error
     samples = listing.samples if limit is None else listing.samples[:limit]
     problems = list(listing.problems)
     facts: list[tuple[AudioFacts, ...]] = []
-    progress.start(len(samples), f"checking the clips of {task}")
+    progress.start(len(samples), f"checking the clips of {task.name}")
     try:
-        for sample in samples:
-            clips = []
-            for source in sample.audio:
-                try:
-                    clips.append(inspect(source))
-                except AudioError as error:
-                    what = str(error).removeprefix(f"{source.name}: ")
-                    problems.append(Problem(source.name, what))
-            facts.append(tuple(clips))
-            progress.advance(1)
+        with DecodeWorkers() as workers:
+            for sample in samples:
+                clips = []
+                for source in sample.audio:
+                    try:
+                        clips.append(workers.inspect(source))
+                    except AudioError as error:
+                        what = str(error).removeprefix(f"{source.name}: ")
+                        problems.append(Problem(source.name, what))
+                facts.append(tuple(clips))
+                progress.advance(1)
     finally:
         progress.finish()
     if problems:
-        raise DataError(f"task {task}: {report_problems(tuple(problems))}")
+        raise DataError(f"task {task.name}: {report_problems(tuple(problems))}")
     if not samples:
-        raise DataError(f"task {task}: {settings.local_dataset_path} holds no samples")
+        raise DataError(f"task {task.name}: {task.settings.local_dataset_path} holds no samples")
     content = [
         [sample.sample_id, sample.truth, [clip.sha256 for clip in clips]]
         for sample, clips in zip(samples, facts, strict=True)
     ]
-    warnings = (*listing.warnings, *_copies(samples, facts))
+    warnings = (
+        *listing.warnings,
+        *_copies(samples, facts),
+        *_unknown_slices(task.settings.slices.by, samples),
+    )
     return CheckedData(
         listing, samples, tuple(facts), len(listing.samples), digest(content), warnings
     )
@@ -129,6 +134,14 @@ def settings_record(loaded: Loaded[Any]) -> Mapping[str, Any]:
         "files": [{"path": str(path), "sha256": sha256} for path, sha256 in loaded.files],
         "overrides": list(loaded.overrides),
     }
+
+
+def _unknown_slices(keys: Sequence[str], samples: Sequence[Sample]) -> list[str]:
+    return [
+        f"slices.by: no sample has {key!r}; there are no rows for it"
+        for key in keys
+        if not any(sample.metadata.get(key) for sample in samples)
+    ]
 
 
 def _copies(samples: tuple[Sample, ...], facts: list[tuple[AudioFacts, ...]]) -> list[str]:

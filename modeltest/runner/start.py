@@ -105,7 +105,7 @@ def build_manifest(
             "sample_ids_sha256": digest([sample.sample_id for sample in plan.data.samples]),
             "warnings": list(plan.data.warnings),
         },
-        "audio": {"rule": AUDIO_RULE, **audio_rule_facts()},
+        "audio": audio_rule_facts(),
         "device": {"kind": device.kind, **device.facts()},
         "seed": plan.seed,
         "limit": plan.limit,
