@@ -113,6 +113,27 @@ class SliceSettings(_Strict):
     by: tuple[str, ...] = Field(default=(), strict=False)
     age_ranges: tuple[AgeRange, ...] = Field(default=(), strict=False)
 
+    @field_validator("by")
+    @classmethod
+    def _slices_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("a key stands twice; its samples would be counted twice")
+        taken = [key for key in value if key in {"all", "class", "age"} or "=" in key]
+        if taken:
+            raise ValueError(f"{taken[0]!r} cannot be a slice; its rows would mix with others")
+        return value
+
+    @field_validator("age_ranges")
+    @classmethod
+    def _ages_are_apart(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        bounds = sorted(tuple(int(age) for age in each.split("-")) for each in value)
+        ends = [age for pair in bounds for age in pair]
+        if any(low > high for low, high in bounds):
+            raise ValueError("a range begins after its end")
+        if any(before >= after for before, after in zip(ends[1::2], ends[2::2], strict=False)):
+            raise ValueError("two ranges overlap; their samples would be counted twice")
+        return value
+
 
 class TaskSettings(_Strict):
     """One file of `config/task/`.
@@ -121,8 +142,7 @@ class TaskSettings(_Strict):
         kind: What sort of question it is.
         version: Changes whenever the same reply could get another score.
         local_dataset_path: The data folder.
-        expected_samples: Clips in the official release's test split; another count in a
-            release tree is a warning.
+        expected_samples: Clips in the official test split; another count is a warning.
         label: Where labels and metadata come from.
         prompt_format: `raw` or `chat`.
         prompt: The question; `{choices}` becomes `A: Laughter, B: Sigh, …`.
@@ -133,7 +153,8 @@ class TaskSettings(_Strict):
         long_audio: What becomes of clips longer than the model hears: an error of the
             sample, or cut to that length.
         slices: How the results are broken down.
-        metrics: What is reported of every subset, beside the rates; `acc` is among them.
+        metrics: What is reported of every subset, beside the rates; both are part of every
+            result.
     """
 
     kind: Literal["multiple_choice"] = "multiple_choice"
@@ -171,7 +192,10 @@ class TaskSettings(_Strict):
     @classmethod
     def _choices_differ(cls, value: tuple[ChoiceSettings, ...]) -> tuple[ChoiceSettings, ...]:
         for what in ("letter", "label", "text"):
-            values = [getattr(choice, what) for choice in value]
+            # Data may spell a label otherwise; see tasks/data/labels.py.
+            values = [re.sub(r"[\s_-]", "", getattr(choice, what)).casefold() for choice in value]
+            if "" in values:
+                raise ValueError(f"a {what} has no letter")
             if what == "label" and (taken := _RESERVED_LABELS & set(values)):
                 raise ValueError(f"label {min(taken)!r} is a column of the confusion matrix")
             if len(set(values)) != len(values):
@@ -181,16 +205,24 @@ class TaskSettings(_Strict):
     @field_validator("metrics")
     @classmethod
     def _accuracy_is_measured(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if "acc" not in value:
-            raise ValueError("acc, the headline number, must be among them")
+        if set(value) != {"acc", "acc_legacy"}:
+            raise ValueError("acc and acc_legacy are part of every result")
         return value
 
 
 def _only_placeholders(text: str, allowed: set[str]) -> set[str]:
     try:
-        found = {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+        parts = list(Formatter().parse(text))
     except ValueError as error:
         raise ValueError(f"braces do not match: {error}") from error
+    names = [name for _, name, _, _ in parts if name is not None]
+    if any(spec or conversion for _, _, spec, conversion in parts):
+        raise ValueError("a placeholder is only its name in braces, without : or !")
+    if any("{" in literal or "}" in literal for literal, _, _, _ in parts):
+        raise ValueError("doubled braces have no meaning here")
+    if len(set(names)) != len(names):
+        raise ValueError("a placeholder stands twice")
+    found = set(names)
     unknown = sorted(found - allowed)
     if unknown:
         known = ", ".join("{" + name + "}" for name in sorted(allowed))

@@ -96,7 +96,7 @@ _DETERMINER = r"(?:(?:an?|any|the)\s)?"
 _NOT_A_DENIAL = rf"(?!\s(?:{_DETERMINER}(?:doubt|question)|only|just|merely|stop|help|other)\b)"
 _CONTRAST = r"\b(?:but|however|yet|although|though|instead(?!\sof))\b|而"
 _DENIED_AFTER = re.compile(
-    rf"[^a-z](?:(?:not|no|non|never|neither|nor|hardly|without|cannot|instead\sof|rather\sthan|unlike|lacks?"
+    rf"[^a-z](?:(?:except(?:\sfor)?|other\sthan|apart\sfrom|not|no|non|never|neither|nor|hardly|without|cannot|instead\sof|rather\sthan|unlike|lacks?"
     rf"|lack\sof|absence\sof|nothing|none|exclud\w+|rul\w+\sout|(?:less|un)likely|unsure"
     rf"|uncertain|whether|(?<!as\s)if|(?<!other\s)than)\b{_NOT_A_DENIAL}"
     rf"(?P<denied>(?:(?!{_CONTRAST})[^.!?;:,\n。])*"

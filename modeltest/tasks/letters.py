@@ -25,7 +25,10 @@ _LETTER_ENDS = f"(?![{WORD_CHARACTERS}]|'[A-Za-z])"
 _OPEN = r"[\"'(\[{$]*"
 _CLOSE = r"[\"')\]}$]*"
 _WIDE = r"[\u3001-\ud7ff\uff00-\uffef]"
-_SUBJECT_OF = r"is (?:the |most |probably |clearly )*(?:correct|right|best|answer|closest|likely)"
+_SUBJECT_OF = (
+    r"is (?:the |most |more |probably |clearly |much )*"
+    r"(?:correct|right|best|better|answer|closest|closer|likely|probable|plausible|preferable)"
+)
 _CONJUNCTIONS = r"because|since|as|for|due|but|and|or|not|rather|which"
 _AFTER_LETTER = (
     rf"(?=\s*(?:$|\n|[.!?;:,/=&。，！？；、]|[-–—]\s|(?:{_CONJUNCTIONS}|{_SUBJECT_OF})\b)"
@@ -34,10 +37,10 @@ _AFTER_LETTER = (
 """What follows a letter and cannot follow the article "a": an end, punctuation, a conjunction."""
 
 _RELABELLED = (
-    r"(?!\s*[:.)=]\s*(?:\d"
+    r"(?!\s*[=-]>\s*[A-Z]\b)(?!\s*[:.)=]\s*(?:\d"
     r"|(?!(?:yes|correct|true|right)\b)[A-Za-z]+(?: [A-Za-z]+)?[\s.!]*\Z))"
 )
-"""Not "C: Yawn" or "C: 0.2": a letter with a short name that is not an option's, or a number."""
+"""Not "C: Yawn", "C: 0.2" or "C => D": a letter with another short name, number or letter."""
 
 
 def _meant(letters: str, consonants: str) -> tuple[str, ...]:
@@ -53,15 +56,16 @@ def _meant(letters: str, consonants: str) -> tuple[str, ...]:
     after_cue = f"(?P<letters>{careful}|{plain}{_LETTER_ENDS}{_CLOSE}{more})"
     return (
         _CUE + after_cue,
-        rf"(?P<before>(?:option|choice|letter) )(?P<letters>{upper}){_LETTER_ENDS}",
+        rf"(?P<before>(?i:option|choice|letter) )(?P<letters>{upper}){_LETTER_ENDS}",
         rf"(?P<before>[(\[{{])(?P<letters>{upper}|(?<![\w{NAME_MARKS}][(\[{{]){either})(?=[)\]}}])",
         rf"(?P<before>[.!?\n。](?:(?<=[\n。])| )\s*[>\-–—•#]*\s*{_OPEN})"
         rf"(?P<letters>{either}{_LETTER_ENDS}{_CLOSE}{_RELABELLED}{_AFTER_LETTER}{more})",
         rf"(?P<before>{_BEFORE_WORD})(?P<letters>{either}{_LETTER_ENDS}{_CLOSE}"
-        rf"(?=\s*[:.)=]\s*{_OPEN}(?:{_NAME}|(?i:yes|no|true|false)\b))"
+        rf"(?=\s*(?:[=-]>|[:.)=])\s*{_OPEN}(?:{_NAME}|(?i:yes|no|true|false)\b))"
         rf"|{upper}(?=\s?\({_NAME})|[{consonants}]{_CLOSE}(?=\s*[-–—,]?\s*{_NAME}))",
         rf"(?P<before>{_BEFORE_WORD})(?P<letters>{upper}{_CLOSE}(?:{one_more})+)",
         _COMPLEMENT + rf"(?P<letters>{upper}{_LETTER_ENDS}{_CLOSE}{_AFTER_LETTER}{more})",
+        rf"(?P<before>{_BEFORE_WORD})(?P<letters>{upper}{_LETTER_ENDS}{_CLOSE})(?=\s+{_SUBJECT_OF}\b)",
         rf"(?P<before>{_NAME}(?:[:,=]\s?| [-–—] ))(?P<letters>{upper}){_CLOSE}(?=\W*(?:$|\n))",
     )
 
@@ -124,7 +128,8 @@ def find_letters(letters: str) -> LetterFinder:
     5. right before an option's name: "C: Cough", "C (Cough)", "C - Cough", "C Cough";
     6. as capitals in a list: "either B or D", which 1, 4 and 7 may be followed by, too;
     7. as a capital and complement: "it's C.", "most likely C", "or C", "actually, C";
-    8. as a capital right after a name, at the end: "Cough, C".
+    8. as a capital that is called right: "but D is more likely";
+    9. as a capital right after a name, at the end: "Cough, C".
     """
     known = "".join(
         chr(code) for code in range(ord("A"), ord("Z") + 1) if chr(code) != "I" or "I" in letters

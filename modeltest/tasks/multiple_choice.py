@@ -75,8 +75,8 @@ class MultipleChoiceTask:
 
 def _age_subsets(metadata: Mapping[str, str], ranges: tuple[str, ...]) -> tuple[str, ...]:
     try:
-        age = int(metadata.get("age", ""))
-    except ValueError:
+        age = int(float(metadata.get("age", "")))  # tables spell whole years as 27.0, too
+    except (ValueError, OverflowError):
         return ()
     bounds = (tuple(map(int, each.split("-"))) for each in ranges)
     return tuple(f"age={low}-{high}" for low, high in bounds if low <= age <= high)

@@ -195,10 +195,37 @@ def test_a_label_must_not_be_a_column_of_the_confusion_matrix(label):
         TaskSettings(prompt="?", choices=choices)
 
 
-def test_accuracy_is_among_the_metrics():
+def test_both_accuracies_are_part_of_every_result():
     choices = [
         {"letter": "A", "label": "one", "text": "One"},
         {"letter": "B", "label": "two", "text": "Two"},
     ]
-    with pytest.raises(ValueError, match="acc, the headline number"):
+    with pytest.raises(ValueError, match="acc and acc_legacy are part of every result"):
         TaskSettings(prompt="?", choices=choices, metrics=["acc_legacy"])
+
+
+TWO = [
+    {"letter": "A", "label": "one", "text": "One"},
+    {"letter": "B", "label": "two", "text": "Two"},
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"slices": {"by": ["gender", "gender"]}}, "counted twice"),
+        ({"slices": {"by": ["class"]}}, "'class' cannot be a slice"),
+        ({"slices": {"by": ["a=b"]}}, "'a=b' cannot be a slice"),
+        ({"slices": {"age_ranges": ["48-26"]}}, "begins after its end"),
+        ({"slices": {"age_ranges": ["18-30", "30-40"]}}, "overlap"),
+        ({"choices": [TWO[0], {**TWO[1], "label": "O-ne"}]}, "share a label"),
+        ({"choices": [TWO[0], {**TWO[1], "label": "_"}]}, "has no letter"),
+        ({"prompt": "{choices:.5}"}, "only its name in braces"),
+        ({"prompt": "{choices!r}"}, "only its name in braces"),
+        ({"prompt": "{{audio}} {choices}"}, "doubled braces"),
+        ({"raw_prompt": "{audio}{audio}{prompt}"}, "stands twice"),
+    ],
+)
+def test_what_would_count_wrong_or_break_later_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        TaskSettings(**{"prompt": "{choices}", "choices": TWO, **changes})
