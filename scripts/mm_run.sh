@@ -3,7 +3,7 @@
 # Options are those of `modeltest eval`; device variables of the caller stay as they are.
 set -euo pipefail
 
-root="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
+root="$(CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 # shellcheck source=scripts/environment.sh
 source "$root/scripts/environment.sh"
 
@@ -19,6 +19,6 @@ printf -v MODELTEST_LAUNCHER 'bash %q' "$root/scripts/mm_run.sh"
 export MODELTEST_LAUNCHER # for the command that continues an interrupted run
 # Not `-m modeltest`: that would take a folder of that name in the working directory.
 exec "$PYTHON" -c 'import sys
-sys.path[:1] = []
+sys.path = [path for path in sys.path if path]
 from modeltest.cli.main import console
 console()' eval "$@"

@@ -3,7 +3,7 @@
 #   --fast   lint, types and unit tests only
 set -euo pipefail
 
-root="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
+root="$(CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 # shellcheck source=scripts/environment.sh
 source "$root/scripts/environment.sh"
 cd "$root"
