@@ -117,7 +117,6 @@ class Generation:
     """How a reply is generated. Everything else that could change it is pinned by the backend."""
 
     max_new_tokens: int
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

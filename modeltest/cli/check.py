@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal
 
-from modeltest.cli.options import DEVICES, add_config_dir
+from modeltest.cli.options import DEVICES, add_settings_options
 from modeltest.errors import EXIT_OK, EXIT_USAGE, ModeltestError
 
 if TYPE_CHECKING:
@@ -41,15 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", choices=DEVICES, default="auto", help="the device that is meant"
     )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override one setting; may be repeated",
-    )
-    add_config_dir(parser)
+    add_settings_options(parser)
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -108,7 +100,8 @@ def _transformers() -> Finding:
 def _sound() -> Finding:
     from modeltest.audio.decode import audio_rule_facts
 
-    facts = ", ".join(f"{name} {version}" for name, version in audio_rule_facts().items())
+    versions = {k: v for k, v in audio_rule_facts().items() if k != "rule"}
+    facts = ", ".join(f"{name} {version}" for name, version in versions.items())
     return Finding("audio", "ok", facts)
 
 
@@ -152,7 +145,7 @@ def _task(options: argparse.Namespace) -> Iterator[Finding]:
     _, overrides = split_overrides(options.overrides)
     task = load_task(options.task, overrides, options.config_dir)
     yield Finding("task", "ok", f"{task.name}: {task.files[0][0]}")
-    data = check_data(task.name, task.settings, None, make_progress())
+    data = check_data(task, None, make_progress())
     yield Finding(
         "data",
         "ok",

@@ -110,7 +110,7 @@ def _make_job(options: argparse.Namespace, progress: Progress) -> Job:
     from modeltest.backends.factory import make_backend
     from modeltest.devices.factory import choose, make_device
     from modeltest.runlog.find import find_run
-    from modeltest.runlog.manifest import place_from, read_manifest
+    from modeltest.runlog.manifest import place_from, read_manifest, refuse_moved
     from modeltest.runner.start import plan_place
 
     resumed = find_run(options.resume, options.output_dir) if options.resume else None
@@ -120,6 +120,7 @@ def _make_job(options: argparse.Namespace, progress: Progress) -> Job:
     backend = make_backend(plan.model_settings.settings, plan.seed, device)
     if resumed:
         place = place_from(read_manifest(resumed), resumed)
+        refuse_moved(place, resumed)
     else:
         place = plan_place(plan, backend.name, device.label, options.output_dir)
     return Job(
@@ -144,7 +145,7 @@ def _make_plan(options: argparse.Namespace, progress: Progress) -> EvalPlan:
         task_settings=task,
         model_settings=model,
         task=make_task(task.name, task.settings),
-        data=check_data(task.name, task.settings, options.limit, progress),
+        data=check_data(task, options.limit, progress),
         seed=options.seed,
         limit=options.limit,
         certified=options.certified,
@@ -190,6 +191,7 @@ def _run(job: Job, options: argparse.Namespace, progress: Progress) -> None:
     from modeltest.cli.resume_command import resume_command
     from modeltest.cli.run_file_log import run_file_log
     from modeltest.cli.signals import Interrupted
+    from modeltest.runlog.layout import LOG_FOLDER, refuse_links
     from modeltest.runlog.lock import locked
     from modeltest.runlog.run_log import open_segment, read_run
     from modeltest.runner.accuracy import warm_up_clips
@@ -199,6 +201,8 @@ def _run(job: Job, options: argparse.Namespace, progress: Progress) -> None:
     plan, place = job.plan, job.place
     clips = warm_up_clips(plan.data.samples, plan.model_settings.settings.mm_model, job.backend)
     manifest = build_manifest(plan, job.backend, job.device, place)
+    for folder in (place.run_folder / LOG_FOLDER, place.results_folder, place.debug_folder):
+        refuse_links(place.output_dir, folder)
     make_run_folder(place)
     with locked(place.run_folder):
         if options.resume:
@@ -263,13 +267,13 @@ def _show_first_sample(job: Job) -> None:
     plan = job.plan
     sample, clips = plan.data.samples[0], plan.data.facts[0]
     print(f"prompt    {one_line(job.backend.render(plan.task.prompt(), len(sample.audio)))}")
-    print(f"sample    {one_line(sample.sample_id)}, truth {sample.truth}")
+    print(f"sample    {one_line(sample.sample_id)}, truth {one_line(sample.truth)}")
     for source, clip in zip(sample.audio, clips, strict=True):
         print(
             f"clip      {one_line(source.name)}: {clip.duration_s:.2f} s, "
             f"{clip.sampling_rate_hz} Hz, {clip.num_channels} channels, {clip.container}"
         )
-    print(f"results   {job.place.result_file('result')}")
+    print(f"results   {one_line(str(job.place.result_file('result')))}")
 
 
 def _failure_bound(text: str) -> int | float:

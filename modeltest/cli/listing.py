@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from modeltest.settings.paths import Kind
 
 HELP = "list models, tasks or runs"
+_LONGEST_COMMENT = 4096
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +45,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _print_names(kind: Kind, config_dir: Path | None, heading: bool) -> None:
+    from modeltest.errors import one_line
     from modeltest.settings.paths import find_file, known_names
 
     names = known_names(kind, config_dir)
@@ -52,14 +54,17 @@ def _print_names(kind: Kind, config_dir: Path | None, heading: bool) -> None:
     width = max(len(name) for name in names)
     for name in names:
         comment = _first_comment(find_file(kind, name, config_dir))
-        print(f"{'  ' if heading else ''}{name:<{width}}  {comment}")
+        print(f"{'  ' if heading else ''}{one_line(name):<{width}}  {comment}")
 
 
 def _first_comment(path: Path) -> str:
     """The first sentence of the comment that a settings file begins with."""
     from modeltest.errors import one_line
 
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    if not path.is_file():  # a FIFO would block
+        return "(not a readable file)"
+    with path.open(encoding="utf-8", errors="replace") as file:
+        lines = file.read(_LONGEST_COMMENT).splitlines()
     comment = " ".join(line[1:].strip() for line in takewhile(lambda s: s.startswith("#"), lines))
     return one_line(comment.partition(". ")[0].rstrip("."))
 
@@ -90,7 +95,7 @@ def _runs(output_dir: Path) -> Iterator[tuple[str, ...]]:
             print(f"warning: {one_line(str(error))}", file=sys.stderr)
             continue
         summary = summarise(run)
-        yield (
+        row = (
             run.manifest["started"],
             run.manifest["place"]["run_id"],
             run.manifest["task"]["name"],
@@ -98,5 +103,6 @@ def _runs(output_dir: Path) -> Iterator[tuple[str, ...]]:
             percent(summary.value("all", "acc")),
             "running" if is_locked(folder) else summary.verdict.validity,
             f"{summary.num_done}/{summary.num_planned}",
-            str(folder),
+            folder,
         )
+        yield tuple(one_line(str(cell)) for cell in row)

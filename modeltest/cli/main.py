@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import errno
 import io
+import os
 import sys
 from collections.abc import Sequence
 
 import modeltest
 from modeltest.cli import check, evaluate, listing, report
 from modeltest.cli.signals import Interrupted, interruptible
-from modeltest.errors import EXIT_DEVICE, ModeltestError
+from modeltest.errors import EXIT_DEVICE, ModeltestError, one_line
 
 _EPILOG = """\
 examples:
@@ -63,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A terminal that cannot show a character gets its escape, not a traceback.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # Models and data are local; the libraries read these when they are imported.
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1")
     parser = build_parser()
     options = parser.parse_args(arguments)
     if options.command is None:
@@ -72,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with interruptible():
             return int(options.execute(options))
     except ModeltestError as error:
-        print(f"modeltest: {error}", file=sys.stderr)
+        lines = [one_line(line) for line in str(error).split("\n")]
+        print("modeltest:", "\n".join(lines), file=sys.stderr)
         return error.exit_code
     except Interrupted as interruption:
         print(f"modeltest: ended by {interruption}", file=sys.stderr)
@@ -84,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
             raise
-        print(f"modeltest: {error}; free some space and try again", file=sys.stderr)
+        print(f"modeltest: {one_line(str(error))}; free some space and try again", file=sys.stderr)
         return EXIT_DEVICE
 
 

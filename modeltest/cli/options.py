@@ -16,7 +16,21 @@ _OPTION_KEYS = {
     "engine": "engine",
     "bs": "batch_size",
 }
+MAX_NUMBER = 2**31 - 1
 DEVICES = ("auto", "npu", "cuda", "cpu")
+
+
+def add_settings_options(parser: argparse.ArgumentParser) -> None:
+    """Declares `--set` and `--config-dir`."""
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one setting, for example task.prompt_format=chat; may be repeated",
+    )
+    add_config_dir(parser)
 
 
 def add_config_dir(parser: argparse.ArgumentParser) -> None:
@@ -48,15 +62,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="stock: transformers' own generate on 30 s per clip, for reference "
         "(default: the model file's)",
     )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override one setting, for example task.prompt_format=chat; may be repeated",
-    )
-    add_config_dir(parser)
+    add_settings_options(parser)
 
 
 def load_settings(
@@ -81,16 +87,16 @@ def load_settings(
 def positive_int(text: str) -> int:
     """A whole number from 1, for argparse."""
     value = _whole_number(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
+    if not 1 <= value <= MAX_NUMBER:
+        raise argparse.ArgumentTypeError(f"must be at least 1 and at most {MAX_NUMBER}: {text}")
     return value
 
 
 def non_negative_int(text: str) -> int:
     """A whole number from 0, for argparse."""
     value = _whole_number(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must not be negative: {text}")
+    if not 0 <= value <= MAX_NUMBER:
+        raise argparse.ArgumentTypeError(f"must be from 0 to {MAX_NUMBER}: {text}")
     return value
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,13 +42,27 @@ def show_outcome(run_folder: Path, add_index_line: bool = False) -> int:
     summary = summarise(run)
     try:
         paths = write_reports(run, summary)
-        if add_index_line:
-            add_to_index(run, summary)
     except OSError as error:
         raise StorageError(
             f"the reports of {run_folder} cannot be written ({error}); the log is whole: mend the "
             f"cause and run: modeltest report {run_folder}"
         ) from error
-    print(verdict_line(summary))
-    print(f"\n{result_table(summary)}\n\n{speed_line(summary)}\n\n{path_lines(paths)}")
+    _say(
+        f"{verdict_line(summary)}\n\n{result_table(summary)}\n\n{speed_line(summary)}\n\n"
+        f"{path_lines(paths)}"
+    )
+    if add_index_line:
+        try:
+            add_to_index(run, summary)
+        except OSError as error:  # the run and its reports are whole without it
+            print(f"modeltest: warning: not entered in index.csv: {error}", file=sys.stderr)
     return _EXIT_CODES[summary.verdict.validity]
+
+
+def _say(text: str) -> None:
+    """Prints, and keeps the verdict's exit code when the reader of the output has gone."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end, which would change the exit code.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

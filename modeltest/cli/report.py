@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Writes the reports and shows them; the exit code is the verdict's."""
     from modeltest.cli.outcome import show_outcome
+    from modeltest.errors import one_line
     from modeltest.runlog.find import find_run
     from modeltest.runlog.lock import locked
     from modeltest.runlog.repair import repair
@@ -32,5 +33,5 @@ def execute(options: argparse.Namespace) -> int:
     if options.repair:
         with locked(folder):
             for line in repair(folder):
-                print(f"repaired  {line}")
+                print(f"repaired  {one_line(line)}")
     return show_outcome(folder)

@@ -7,6 +7,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from modeltest.errors import one_line
+
 LAUNCHER_VARIABLE = "MODELTEST_LAUNCHER"
 
 
@@ -18,12 +20,22 @@ def resume_command(run_folder: Path) -> str:
     launcher = os.environ.get(LAUNCHER_VARIABLE)
     arguments = _without_resume(sys.argv[1:])
     if launcher:
-        command = f"{launcher} {shlex.join(arguments[1:])}"  # the script supplies `eval`
+        command = f"{launcher} {_joined(arguments[1:])}"  # the script supplies `eval`
     elif Path(sys.argv[0]).name == "__main__.py":
-        command = shlex.join([sys.executable, "-m", "modeltest", *arguments])
+        command = _joined([sys.executable, "-m", "modeltest", *arguments])
     else:
-        command = shlex.join([sys.argv[0], *arguments])
-    return f"cd {shlex.quote(os.getcwd())} && {command} --resume {shlex.quote(str(run_folder))}"
+        command = _joined([sys.argv[0], *arguments])
+    return f"cd {_joined([os.getcwd()])} && {command} --resume {_joined([str(run_folder)])}"
+
+
+def _joined(words: list[str]) -> str:
+    """Words as a shell reads them; what could steer a terminal as escapes of `$'…'`."""
+    return " ".join(
+        shlex.quote(word)
+        if word.isprintable()
+        else "$'" + one_line(word.replace("\\", "\\\\").replace("'", "\\'")) + "'"
+        for word in words
+    )
 
 
 def _without_resume(arguments: list[str]) -> list[str]:

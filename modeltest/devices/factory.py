@@ -8,8 +8,6 @@ from modeltest.devices.probe import Probe, hide_torch_npu, probe, torch_npu_inst
 from modeltest.errors import DeviceError
 from modeltest.protocols import Device
 
-KINDS = ("auto", "npu", "cuda", "cpu")
-
 
 @dataclass(frozen=True, slots=True)
 class Choice:

@@ -21,8 +21,8 @@ from modeltest.reports.html import report_html
 from modeltest.reports.summary import Summary
 from modeltest.reports.text import output_text
 from modeltest.runlog.atomic import write_atomically
-from modeltest.runlog.layout import RunPlace
-from modeltest.runlog.manifest import place_from
+from modeltest.runlog.layout import RunPlace, refuse_links
+from modeltest.runlog.manifest import place_from, refuse_moved
 from modeltest.runlog.run_log import RunContent
 
 
@@ -34,6 +34,7 @@ def write_reports(run: RunContent, summary: Summary) -> dict[str, Path]:
 
     Raises:
         OSError: The disk refused; files that were there before are intact.
+        DataError: The run was taken out of its output folder, or a folder is a link.
     """
     place = place_from(run.manifest, run.folder)
     files = {
@@ -43,13 +44,16 @@ def write_reports(run: RunContent, summary: Summary) -> dict[str, Path]:
         "replies": (place.output_file, output_text(run, summary)),
         "report": (place.run_folder / "report.html", report_html(run, summary)),
     }
+    refuse_moved(place, run.folder)
+    for path, _ in files.values():
+        refuse_links(place.output_dir, path.parent)
     for path, content in files.values():
         write_atomically(path, content)
     return {name: path for name, (path, _) in files.items()}
 
 
 def add_to_index(run: RunContent, summary: Summary) -> None:
-    """Appends the run's line to `index.csv`; runs that end together do not mix lines."""
+    """Appends the run's line to `index.csv`, once; runs that end together do not mix lines."""
     place = place_from(run.manifest, run.folder)
     row = index_row(run, summary, str(place.run_folder.relative_to(place.output_dir)))
     _append_row(place, row)
@@ -62,6 +66,8 @@ def _append_row(place: RunPlace, row: Mapping[str, Any]) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         size = os.fstat(descriptor).st_size
         line = csv_bytes(INDEX_COLUMNS, [row], header=size == 0)
+        if b"\n" + line in os.pread(descriptor, size, 0):
+            return  # the command was killed behind this line and resumed
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             line = b"\r\n" + line  # a torn line stays alone
         if os.write(descriptor, line) != len(line):

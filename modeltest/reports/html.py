@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modeltest.errors import one_line
 from modeltest.reports.summary import Summary
 from modeltest.runlog.run_log import RunContent
+
+if TYPE_CHECKING:
+    import jinja2
 
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
 def report_html(run: RunContent, summary: Summary) -> bytes:
     """The page: verdict, what ran, results, confusion matrix, every wrong sample."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["shown"] = one_line
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     rates = [a for a in summary.aggregates if a.ci_method]
-    page = template.render(
+    page = _template().render(
         run=run,
         manifest=run.manifest,
         summary=summary,
@@ -36,6 +33,20 @@ def report_html(run: RunContent, summary: Summary) -> bytes:
         wrong=[record for record in run.samples if not record["score"]["correct"]],
     )
     return page.encode("utf-8", errors="backslashreplace")
+
+
+@cache
+def _template() -> jinja2.Template:
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: one_line(value) if isinstance(value, str) else value,
+    )
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
 
 
 def _metrics(aggregates: list[Any]) -> list[str]:

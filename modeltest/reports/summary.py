@@ -11,6 +11,11 @@ from modeltest.metrics.factory import make_metrics
 from modeltest.records import Aggregate, Score, ValidityName, Verdict
 from modeltest.runlog.run_log import RunContent
 
+# Settings that say where things are, or that have a column of their own.
+_RECORDED_ELSEWHERE = (
+    "local_dataset_path=", "model_path=", "mm_model.", "data_type=", "attention=", "batch_size=",
+    "engine=",
+)  # fmt: skip
 UNPARSED_NOTE_SHARE = 0.02
 _SEVERITY: tuple[ValidityName, ...] = ("INCOMPLETE", "INVALID", "LIMITED")
 
@@ -90,13 +95,30 @@ def judge(run: RunContent, aggregates: Sequence[Aggregate]) -> Verdict:
         part = f"{data['num_samples']} of {data['num_available']} samples"
         found.append(("LIMITED", part))
     notes = [f"warning: {warning}" for warning in data["warnings"]]
+    notes += _changes(run.manifest)
+    cut = sum(any("truncated" in clip["note"] for clip in r["clips"]) for r in run.samples)
+    if cut:
+        notes.append(f"{cut} samples were cut to what the model hears")
     if whole.total and whole.unparsed / whole.total > UNPARSED_NOTE_SHARE:
         notes.insert(0, f"{whole.unparsed} of {whole.total} replies unparsed")
     if run.splits:
         reasons = ", ".join(sorted({split["reason"] for split in run.splits}))
         notes.insert(0, f"{len(run.splits)} batches were split ({reasons})")
     words = [word for word in _SEVERITY if any(word == name for name, _ in found)]
+    if run.problems:  # no resuming mends them
+        words = ["INVALID"]
     return Verdict(words[0] if words else "VALID", (*(reason for _, reason in found), *notes))
+
+
+def _changes(manifest: Mapping[str, Any]) -> list[str]:
+    """A note when `--set` made another task or model of the one that the name stands for."""
+    overrides = [
+        text.partition(".")[2] if text.startswith((f"{kind}.",)) else text
+        for kind in ("task", "model")
+        for text in manifest[kind]["overrides"]
+    ]
+    changed = [text for text in overrides if not text.startswith(_RECORDED_ELSEWHERE)]
+    return [f"changed by --set: {', '.join(changed)}"] if changed else []
 
 
 def _subsets(run: RunContent) -> dict[str, list[int]]:
@@ -105,7 +127,7 @@ def _subsets(run: RunContent) -> dict[str, list[int]]:
     members.update({f"class={label}": [] for label in run.manifest["labels"]})
     others: dict[str, list[int]] = {}
     for index, record in enumerate(run.samples):
-        for subset in record["subsets"]:
+        for subset in dict.fromkeys(record["subsets"]):
             (members if subset in members else others).setdefault(subset, []).append(index)
     order = [str(key) for key in run.manifest["task"]["settings"]["slices"]["by"]] + ["age"]
     for subset in sorted(others, key=lambda name: (order.index(name.partition("=")[0]), name)):
@@ -116,7 +138,7 @@ def _subsets(run: RunContent) -> dict[str, list[int]]:
 def _speed(run: RunContent, whole: Aggregate) -> list[Aggregate]:
     load_s = _phase_seconds(run.phases, "load")
     eval_s = _phase_seconds(run.phases, "eval")
-    audio_s = sum(clip["duration_s"] for record in run.samples for clip in record["clips"])
+    audio_s = sum(clip["heard_s"] for record in run.samples for clip in record["clips"])
     rates = {
         "load_s": load_s,
         "eval_s": eval_s,

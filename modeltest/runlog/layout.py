@@ -82,6 +82,24 @@ class RunPlace:
         return Path(self.device_label, "precision_test", self.task, self.dtype, self.model)
 
 
+def refuse_links(output_dir: Path, path: Path) -> None:
+    """Makes sure that nothing between the output folder and a path is a symbolic link.
+
+    The output folder itself may be one: that is its owner's choice.
+
+    Raises:
+        DataError: The link; results would be written to another place than it seems.
+    """
+    for step in (path, *path.parents):
+        if step == output_dir:
+            return
+        if step.is_symlink():
+            raise DataError(
+                one_line(f"{step}: is a symbolic link; results are not written through links, ")
+                + "remove it"
+            )
+
+
 def check_writable(output_dir: Path) -> None:
     """Makes sure that results can be written, before anything slow happens; makes nothing.
 

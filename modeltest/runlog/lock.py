@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from modeltest.errors import DataError
+from modeltest.errors import DataError, StorageError
 
 LOCK_NAME = "lock"
 
@@ -24,23 +24,39 @@ def locked(run_folder: Path) -> Iterator[None]:
 
     Raises:
         DataError: Another process holds it; the message names its pid and host.
+        StorageError: It cannot be opened.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(run_folder / LOCK_NAME, flags, 0o600)
+    path = run_folder / LOCK_NAME
+    descriptor = _acquire(path)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(
-                f"run {run_folder.name} is being worked on by {_owner(descriptor)}; wait for it "
-                "or end it"
-            ) from None
+        owner = {"pid": os.getpid(), "host": socket.gethostname()}
         os.ftruncate(descriptor, 0)
-        os.write(
-            descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode()
-        )
+        os.write(descriptor, json.dumps(owner).encode())
         yield
     finally:
+        path.unlink(missing_ok=True)  # still held, so nobody has taken this file for theirs
+        os.close(descriptor)
+
+
+def _acquire(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        try:
+            descriptor = os.open(path, flags, 0o600)
+        except OSError as error:  # a link, a full disk, a read-only folder
+            raise StorageError(f"{path}: cannot be opened ({error.strerror})") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        except FileNotFoundError:
+            pass  # its owner ended between our open and our lock, and took the file away
+        except BlockingIOError:
+            owner = _owner(descriptor)
+            os.close(descriptor)
+            raise DataError(
+                f"run {path.parent.name} is being worked on by {owner}; wait for it or end it"
+            ) from None
         os.close(descriptor)
 
 

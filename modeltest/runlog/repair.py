@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modeltest.runlog.layout import LOG_FOLDER
+from modeltest.runlog.layout import LOG_FOLDER, refuse_links
 from modeltest.runlog.run_log import open_segment
 from modeltest.runlog.segment import decode_line, read_segment
 
@@ -20,6 +20,7 @@ def repair(run_folder: Path) -> list[str]:
     Returns:
         One line per repaired segment, for the user.
     """
+    refuse_links(run_folder, run_folder / LOG_FOLDER)
     done = []
     for path in sorted((run_folder / LOG_FOLDER).glob("*.jsonl")):
         if not read_segment(path).damaged:

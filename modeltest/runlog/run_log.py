@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import socket
 import time
@@ -13,7 +14,7 @@ from typing import Any
 from modeltest.records import AudioFacts, Response, Sample, Score, Timing
 from modeltest.runlog.layout import LOG_FOLDER
 from modeltest.runlog.manifest import digest, read_manifest
-from modeltest.runlog.segment import SegmentWriter, read_segment
+from modeltest.runlog.segment import SegmentContent, SegmentWriter, read_segment
 
 
 def open_segment(run_folder: Path, rank: int = 0) -> SegmentWriter:
@@ -105,8 +106,7 @@ def read_run(folder: Path) -> RunContent:
     by_type: dict[str, list[dict[str, Any]]] = {}
     problems: list[str] = []
     torn: list[str] = []
-    for path in sorted((folder / LOG_FOLDER).glob("*.jsonl")):
-        segment = read_segment(path)
+    for path, segment in _segments(folder):
         if segment.damaged:
             problems.append(f"segment {path.name} is damaged inside; see modeltest report --repair")
         if segment.torn:
@@ -124,6 +124,20 @@ def read_run(folder: Path) -> RunContent:
         problems=(*problems, *contradictions, *_foreign(manifest, samples)),
         torn=tuple(torn),
     )
+
+
+def _segments(folder: Path) -> list[tuple[Path, SegmentContent]]:
+    # Thousands of new dictionaries make the collector look through all of them again and
+    # again, for nothing: JSON values have no cycles. That costs half of the time.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return [
+            (path, read_segment(path)) for path in sorted((folder / LOG_FOLDER).glob("*.jsonl"))
+        ]
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _merged(

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from modeltest.errors import SettingsError, one_line
 from modeltest.settings.layers import ReadFile, merge, read_with_parents
 from modeltest.settings.overrides import override_layer, split_overrides
 from modeltest.settings.path_values import PATH_KEYS, expand_paths
-from modeltest.settings.paths import Kind, find_file
+from modeltest.settings.paths import Kind, find_file, is_name
 from modeltest.settings.schema import ModelSettings, TaskSettings
 from modeltest.settings.validation import validated
 from modeltest.settings.wording import KeyPath
@@ -84,6 +85,11 @@ def _load(
     kind: Kind, schema: type[S], name: str, overrides: Sequence[str], config_dir: Path | None
 ) -> Loaded[S]:
     path = find_file(kind, name, config_dir)
+    if not is_name(path.stem):
+        raise SettingsError(
+            f"{one_line(str(path))}: results are filed under the file's name; rename it to 1 to "
+            "100 letters, digits, '.', '_' and '-', a letter, digit or '_' first"
+        )
     layer, files = read_with_parents(kind, path, config_dir)
     for text in overrides:
         layer = merge(override_layer(text), layer)

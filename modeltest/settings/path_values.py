@@ -19,6 +19,12 @@ PATH_KEYS: dict[Kind, tuple[tuple[str, ...], ...]] = {
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^${}]*))?\}")
 _ASSETS_VARIABLE = "MODELTEST_ASSETS"
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH|COOKIE", re.IGNORECASE)
+
+
+def looks_secret(name: str) -> bool:
+    """Whether an environment variable or a setting of this name may hold a secret."""
+    return _SECRET.search(name) is not None
 
 
 def expand_paths(layer: Layer, keys: tuple[tuple[str, ...], ...]) -> Layer:
@@ -91,6 +97,8 @@ def _variable(match: re.Match[str], place: str) -> str:
     name, default = match[1], match[2]
     if name == _ASSETS_VARIABLE:
         return str(assets_dir())
+    if looks_secret(name):  # paths are shown and recorded
+        raise SettingsError(f"{place}: {name} may hold a secret; use another variable")
     value = os.environ.get(name)
     if value is None and default is None:
         raise SettingsError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,13 @@ Kind = Literal["task", "model"]
 CONFIG_DIR_VARIABLE = "MODELTEST_CONFIG_DIR"
 
 _PACKAGE = Path(__file__).parents[1]
+_LONGEST_NAME_BYTES = 100
+
+
+def is_name(text: str) -> bool:
+    """Whether a model's or task's name can be part of a path and of a line."""
+    fits = len(text.encode("utf-8", "replace")) <= _LONGEST_NAME_BYTES
+    return fits and re.fullmatch(r"\w[\w.-]*", text) is not None
 
 
 def assets_dir() -> Path:
@@ -57,14 +65,14 @@ def find_file(kind: Kind, name: str, config_dir: Path | None = None, beside: Pat
         path = beside / Path(name)
         if path.exists():
             return path
-        known = ", ".join(known_names(kind, config_dir))
+        known = one_line(", ".join(known_names(kind, config_dir)))
         raise UsageError(f"{one_line(str(path))}: no such file; {kind}s known by name: {known}")
     files = _files_by_name(kind, config_dir)
     if name in files:
         return files[name]
     close = nearest(name, files)
-    hint = f"did you mean '{close}'? " if close else ""
-    known = ", ".join(sorted(files))
+    hint = f"did you mean '{one_line(close)}'? " if close else ""
+    known = one_line(", ".join(sorted(files)))
     raise UsageError(f"unknown {kind} '{one_line(name)}'; {hint}{kind.capitalize()}s: {known}")
 
 

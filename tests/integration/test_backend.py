@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from modeltest.backends.transformers import inputs, trim
-from modeltest.errors import ModelError
+from modeltest.errors import ModelError, SettingsError
 from modeltest.records import Audio
 
 # Clips of very different lengths, each class twice.
@@ -237,3 +237,43 @@ def test_the_raw_prompt_is_the_original_tools(backend, task):
         "A: Laughter, B: Sigh, C: Cough, D: Throat clearing, E: Sneeze, F: Sniff, Please "
         "select the one closest to the correct answer. ASSISTANT:"
     )
+
+
+def test_logits_that_are_not_finite_are_errors_not_answers(make_backend, ask, clips):
+    broken = make_backend()
+    with torch.no_grad():
+        broken.model.get_output_embeddings().weight[0, 0] = float("nan")
+    for reply in broken.generate(ask(clips[:2])):
+        assert reply.error == "the logits are not finite; with fp16, try bf16"
+        assert reply.text == ""
+
+
+def test_a_prompt_with_audio_tokens_of_its_own_is_refused(backend, ask, clips):
+    [request] = ask(clips[:1])
+    prompt = dataclasses.replace(request.prompt, text=request.prompt.text + "<|AUDIO|>")
+    with pytest.raises(SettingsError, match="2 audio tokens for 1 clips"):
+        backend.generate([dataclasses.replace(request, prompt=prompt)])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer.json", "{"),
+        ("generation_config.json", "{"),
+        ("preprocessor_config.json", "[]"),
+        (
+            "config.json",
+            '{"architectures": ["Qwen2AudioForConditionalGeneration"], "audio_config": 1}',
+        ),
+    ],
+)
+def test_broken_files_of_a_checkpoint_are_one_line(
+    make_backend, tiny_model, tmp_path, name, content
+):
+    broken = tmp_path / "model"
+    shutil.copytree(tiny_model, broken)
+    (broken / name).write_text(content)
+    with pytest.raises(ModelError) as caught:
+        make_backend(path=broken)
+    assert str(broken) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1

@@ -84,16 +84,3 @@ def test_the_command_line_loads_nothing_heavy() -> None:
     loaded = set(done.stdout.split())
     assert "modeltest.cli.evaluate" in loaded
     assert not loaded & {"torch", "pandas", "librosa", "transformers", "numpy", "pydantic", "yaml"}
-
-
-def test_no_code_runs_data() -> None:
-    """`eval`, `exec`, pickles and shells have no place in a tool that reads foreign files."""
-    banned_calls = {"eval", "exec", "compile"}
-    banned_modules = {"pickle", "dill", "marshal", "shelve"}
-    for path in SOURCES:
-        assert not {n.split(".")[0] for n in imported_modules(path)} & banned_modules, path
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                assert node.func.id not in banned_calls, path
-            if isinstance(node, ast.keyword) and node.arg == "shell":
-                pytest.fail(f"{path}: shell=")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from modeltest.backends.transformers import generation, inputs, model_folder, trim
-from modeltest.errors import ModelError
+from modeltest.errors import ModelError, one_line
 from modeltest.protocols import Device
 from modeltest.records import Prompt, Request, Response, Timing
 
@@ -51,6 +52,7 @@ class TransformersBackend:
         self._model: Any = None
         self._encoder: Any = None
         self._encoder_batches: list[int] = []
+        self._rendered: dict[tuple[Prompt, int], str] = {}
         self.processor = self._load_processor()
         extractor = self.processor.feature_extractor
         self.sampling_rate_hz = int(extractor.sampling_rate)
@@ -73,7 +75,10 @@ class TransformersBackend:
 
     def render(self, prompt: Prompt, num_clips: int) -> str:
         """The model's input text, one unexpanded audio token per clip."""
-        return inputs.render(self.processor, prompt, num_clips)
+        key = prompt, num_clips
+        if key not in self._rendered:
+            self._rendered[key] = inputs.render(self.processor, prompt, num_clips)
+        return self._rendered[key]
 
     def load(self) -> None:
         """Loads the weights onto the device in the chosen precision and drains it."""
@@ -84,7 +89,12 @@ class TransformersBackend:
         transformers.utils.logging.disable_progress_bar()
         release = tuple(int(part) for part in transformers.__version__.split(".")[:2])
         dtype_keyword = "dtype" if release >= (4, 56) else "torch_dtype"
-        try:
+        if self._settings.attention == "flash_attention_2" and release < (5, 0):
+            raise ModelError(
+                f"transformers {transformers.__version__} gives the audio encoder a mask that "
+                "flash_attention_2 misreads; use sdpa or eager, or transformers 5"
+            )
+        with _named_failures(f"{self._settings.model_path}: the model cannot be loaded"):
             model, report = transformers.Qwen2AudioForConditionalGeneration.from_pretrained(
                 self._settings.model_path,
                 attn_implementation=self._settings.attention,
@@ -94,10 +104,6 @@ class TransformersBackend:
                 output_loading_info=True,
                 **{dtype_keyword: getattr(torch, _TORCH_DTYPES[self._settings.data_type])},
             )
-        except ImportError as error:
-            raise ModelError(
-                f"attention {self._settings.attention} cannot be used here: {error}"
-            ) from error
         _refuse_partial_load(report, self._settings.model_path)
         model.eval()
         model.to(self._device.torch_name)
@@ -182,7 +188,7 @@ class TransformersBackend:
 
     @property
     def _audio_id(self) -> int:
-        return int(self.processor.tokenizer.convert_tokens_to_ids("<|AUDIO|>"))
+        return int(self.processor.tokenizer.convert_tokens_to_ids(inputs.AUDIO_TOKEN))
 
     def _generation_settings(self, max_new_tokens: int | None) -> dict[str, Any]:
         settings = generation.pinned_settings(max_new_tokens or 0, self._eos, self._pad)
@@ -193,18 +199,23 @@ class TransformersBackend:
     def _load_processor(self) -> Any:
         import transformers
 
-        return transformers.AutoProcessor.from_pretrained(
-            self._settings.model_path, local_files_only=True, trust_remote_code=False
-        )
+        path = self._settings.model_path
+        with _named_failures(f"{path}: the processor's files cannot be used"):
+            processor = transformers.AutoProcessor.from_pretrained(
+                path, local_files_only=True, trust_remote_code=False
+            )
+            if processor.tokenizer.pad_token_id is None:
+                raise ValueError("the tokenizer has no pad token")
+        return processor
 
     def _checkpoint_generation_config(self) -> Any:
         import transformers
 
         if not (self._settings.model_path / "generation_config.json").is_file():
             return None
-        return transformers.GenerationConfig.from_pretrained(
-            self._settings.model_path, local_files_only=True
-        )
+        path = self._settings.model_path
+        with _named_failures(f"{path / 'generation_config.json'} cannot be used"):
+            return transformers.GenerationConfig.from_pretrained(path, local_files_only=True)
 
     def _cut_at_end(self, tokens: list[int]) -> list[int]:
         for position, token in enumerate(tokens):
@@ -264,6 +275,21 @@ class TransformersBackend:
                 f"{self._encoder_batches or 'no'} clips, the batch has {num_clips}; "
                 "replies would not be about the audio"
             )
+
+
+@contextmanager
+def _named_failures(what: str) -> Iterator[None]:
+    """Turns what transformers raises on broken files into one line."""
+    from huggingface_hub import errors as hub_errors
+
+    # Newer releases check configurations by a class of exceptions of their own.
+    strict = getattr(hub_errors, "StrictDataclassError", OSError)
+    kinds = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ImportError)
+    try:
+        yield
+    except (*kinds, strict) as error:
+        detail = one_line(" ".join(str(error).split()))[:300]
+        raise ModelError(f"{what}: {type(error).__name__}: {detail}") from error
 
 
 def _refuse_partial_load(report: Mapping[str, Any], path: Path) -> None:

@@ -13,20 +13,39 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from modeltest.errors import ModelError
+from modeltest.backends.transformers.chat_template import render_bounded
+from modeltest.errors import ModelError, SettingsError
 from modeltest.records import AUDIO_PLACEHOLDER, Prompt, Request
 
-AUDIO_TAGS = "<|audio_bos|><|AUDIO|><|audio_eos|>"
+AUDIO_TOKEN = "<|AUDIO|>"
+AUDIO_TAGS = f"<|audio_bos|>{AUDIO_TOKEN}<|audio_eos|>"
 
 
 def render(processor: Any, prompt: Prompt, num_clips: int) -> str:
-    """The input text with one unexpanded audio token per clip."""
+    """The input text with one unexpanded audio token per clip.
+
+    Raises:
+        SettingsError: The prompt brings audio tokens of its own.
+        ModelError: The checkpoint's chat template fails, hangs or makes too much text.
+    """
+    text = _render(processor, prompt, num_clips)
+    if text.count(AUDIO_TOKEN) != num_clips:
+        raise SettingsError(
+            f"the prompt holds {text.count(AUDIO_TOKEN)} audio tokens for {num_clips} clips; "
+            f"leave {AUDIO_TOKEN} out of task.prompt and task.raw_prompt"
+        )
+    return text
+
+
+def _render(processor: Any, prompt: Prompt, num_clips: int) -> str:
     if prompt.format == "raw":
         return prompt.text.replace(AUDIO_PLACEHOLDER, AUDIO_TAGS)
     clips = [{"type": "audio", "audio_url": "clip"} for _ in range(num_clips)]
     conversation = [{"role": "user", "content": [*clips, {"type": "text", "text": prompt.text}]}]
-    return str(
-        processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
+    return render_bounded(
+        lambda: str(
+            processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
+        )
     )
 
 
@@ -83,7 +102,7 @@ def check_inputs(processor: Any, inputs: Any, requests: Sequence[Request]) -> No
             f"{release} changed the clips' lengths: expected {expected_frames} mel frames, "
             f"found {mask.sum(-1).tolist()}"
         )
-    audio_id = processor.tokenizer.convert_tokens_to_ids("<|AUDIO|>")
+    audio_id = processor.tokenizer.convert_tokens_to_ids(AUDIO_TOKEN)
     found_tokens = (inputs["input_ids"] == audio_id).sum(-1).tolist()
     expanded, unexpanded = expected_audio_tokens(requests, hop)
     if found_tokens not in (expanded, unexpanded):

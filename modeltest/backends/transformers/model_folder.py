@@ -7,12 +7,18 @@ import json
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from modeltest.backends.transformers.foreign_code import (
+    MAX_JSON_BYTES,
+    read_json,
+    refuse_foreign_code,
+)
 from modeltest.errors import ModelError, one_line
 
 ARCHITECTURES = ("Qwen2AudioForConditionalGeneration",)
 _MAX_HEADER_BYTES = 100 * 1024 * 1024  # the limit of the safetensors format itself
-_MAX_JSON_BYTES = 64 * 1024 * 1024
 _NEEDED_FILES = ("config.json", "preprocessor_config.json", "tokenizer_config.json")
+_BLOCK_BYTES = 4096
+_NUM_BLOCKS = 64
 _INDEX_FILE = "model.safetensors.index.json"
 
 
@@ -45,15 +51,16 @@ def fingerprint(path: Path, whole_weights: bool = False) -> dict[str, Any]:
     """Hashes that identify a checkpoint, by default without reading all of its weights.
 
     Small files are hashed whole; of each safetensors file the header (names, types,
-    shapes and offsets of the tensors) and the size.
+    shapes and offsets of the tensors), the size, and blocks spread over the data, so that
+    two trainings of one architecture are told apart.
 
     Args:
         path: The checkpoint.
         whole_weights: Hash every byte of the safetensors files too.
 
     Returns:
-        `{"files": {name: {"sha256", "header_sha256", "num_bytes"}}, "sha256": …}` where
-        the last is one digest over all of it.
+        `{"files": {name: {"num_bytes", "sha256" or "header_sha256" and "blocks_sha256"}},
+        "sha256": …}` where the last is one digest over all of it.
 
     Raises:
         ModelError: A safetensors file is not whole.
@@ -64,12 +71,13 @@ def fingerprint(path: Path, whole_weights: bool = False) -> dict[str, Any]:
             header = _safetensors_header(file)
             files[file.name] = {
                 "header_sha256": hashlib.sha256(header).hexdigest(),
+                "blocks_sha256": _blocks_digest(file),
                 "num_bytes": file.stat().st_size,
             }
             if whole_weights:
                 with file.open("rb") as stream:
                     files[file.name]["sha256"] = _file_digest(stream)
-        elif file.suffix in {".json", ".txt", ".jinja"} and file.stat().st_size <= _MAX_JSON_BYTES:
+        elif file.suffix in {".json", ".txt", ".jinja"} and file.stat().st_size <= MAX_JSON_BYTES:
             content = file.read_bytes()
             files[file.name] = {
                 "sha256": hashlib.sha256(content).hexdigest(),
@@ -77,6 +85,17 @@ def fingerprint(path: Path, whole_weights: bool = False) -> dict[str, Any]:
             }
     summary = json.dumps(files, sort_keys=True).encode()
     return {"files": files, "sha256": hashlib.sha256(summary).hexdigest()}
+
+
+def _blocks_digest(file: Path) -> str:
+    """SHA-256 over evenly spread blocks, from the first to the last byte."""
+    last = max(file.stat().st_size - _BLOCK_BYTES, 0)
+    sha256 = hashlib.sha256()
+    with file.open("rb") as stream:
+        for number in range(_NUM_BLOCKS):
+            stream.seek(last * number // (_NUM_BLOCKS - 1))
+            sha256.update(stream.read(_BLOCK_BYTES))
+    return sha256.hexdigest()
 
 
 def _file_digest(stream: BinaryIO) -> str:
@@ -100,6 +119,7 @@ def _checked(path: Path | None) -> Path:
         if not (path / name).is_file():
             raise ModelError(f"model_path {path} has no {name}; give the checkpoint's folder")
     _check_config(path / "config.json")
+    refuse_foreign_code(path)
     if not weight_files(path):
         raise ModelError(
             f"model_path {path} has no *.safetensors; other weight formats can run code when "
@@ -168,10 +188,7 @@ def _safetensors_header(file: Path) -> bytes:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{file}: cannot be read as JSON ({error}); download it again") from error
+    content = read_json(file)
     if not isinstance(content, dict):
         raise ModelError(f"{file}: is not a JSON object; download it again")
     return content

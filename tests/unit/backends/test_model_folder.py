@@ -219,12 +219,19 @@ def test_the_fingerprint_does_not_depend_on_the_place_or_on_other_files(folder, 
     assert fingerprint(moved) == before
 
 
-def test_the_fingerprint_reads_headers_not_weights(folder):
+def test_the_fingerprint_tells_two_trainings_apart(folder):
     before = fingerprint(folder)
     (folder / "model.safetensors").write_bytes(safetensors(values=b"\1"))
-    assert fingerprint(folder) == before
-    header = safetensors()[8:-8]
-    assert before["files"]["model.safetensors"] == {
-        "header_sha256": hashlib.sha256(header).hexdigest(),
-        "num_bytes": len(safetensors()),
-    }
+    after = fingerprint(folder)
+    assert after["sha256"] != before["sha256"]
+    content = safetensors()
+    found = before["files"]["model.safetensors"]
+    assert found["header_sha256"] == hashlib.sha256(content[8:-8]).hexdigest()
+    assert found["num_bytes"] == len(content)
+    assert "sha256" not in found
+
+
+def test_a_certified_fingerprint_hashes_every_byte(folder):
+    (folder / "model.safetensors").write_bytes(content := safetensors(num_values=500_000))
+    found = fingerprint(folder, whole_weights=True)["files"]["model.safetensors"]
+    assert found["sha256"] == hashlib.sha256(content).hexdigest()

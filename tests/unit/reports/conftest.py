@@ -13,6 +13,10 @@ from modeltest.runlog.run_log import RunContent
 RUN_ID = "174503-0a1b2c"
 
 
+def _clip(name, heard_s) -> dict[str, Any]:
+    return {"name": f"clips/{name}.flac", "duration_s": 2.0, "heard_s": heard_s, "note": ""}
+
+
 def _sample(index, name, answer, legacy, text, error="") -> dict[str, Any]:
     speaker, _, truth = name.split("_")
     done = not error
@@ -24,7 +28,14 @@ def _sample(index, name, answer, legacy, text, error="") -> dict[str, Any]:
         "truth": truth,
         "metadata": {"speaker": speaker},
         "subsets": [f"class={truth}", "gender=female" if speaker == "f1" else "gender=male"],
-        "clips": [{"name": f"clips/{name}.flac", "duration_s": 2.0, "note": ""}],
+        "clips": [
+            {
+                "name": f"clips/{name}.flac",
+                "duration_s": 2.0,
+                "heard_s": 2.0 if done else 0.0,
+                "note": "",
+            }
+        ],
         "response": {
             "sample_id": name,
             "text": text,
@@ -66,11 +77,12 @@ def _manifest() -> dict[str, Any]:
         },
         "task": {
             "name": "t",
+            "overrides": [],
             "settings": {
                 "version": "1.0", "metrics": ["acc", "acc_legacy"], "slices": {"by": ["gender"]},
             },
         },
-        "model": {"name": "m", "settings": {"attention": "sdpa"}},
+        "model": {"name": "m", "overrides": [], "settings": {"attention": "sdpa"}},
         "labels": ["laughter", "cough", "sneeze"],
         "prompt": {"format": "raw", "rendered": "<|AUDIO|>What sound?"},
         "data": {"num_samples": 6, "num_available": 6, "warnings": []},

@@ -95,12 +95,12 @@ def test_the_interval_is_wilsons(results):
 
 
 def test_speeds(results):
-    # Six clips of 2 s; two evaluation phases of 3 s and 1 s; the warm-up counts nowhere.
+    # Six clips of 2 s, five of them heard (one failed); two evaluation phases of 3 s and 1 s; the warm-up counts nowhere.
     speed = results[results["subset"] == "all"].set_index("metric")["value"]
     assert speed["load_s"] == 2.5
     assert speed["eval_s"] == 4.0
     assert speed["samples_per_s"] == 1.5
-    assert speed["audio_seconds_per_s"] == 3.0
+    assert speed["audio_seconds_per_s"] == 2.5
 
 
 def test_what_ran_stands_in_every_row(results):

@@ -1,6 +1,7 @@
 import csv
 import subprocess
 import sys
+from dataclasses import replace
 
 import pandas
 import pytest
@@ -46,8 +47,9 @@ def test_the_row_says_what_when_how_good_and_where(run):
 def test_each_run_adds_one_line_below_one_header(run):
     run.folder.mkdir(parents=True)
     summary = summarise(run)
-    add_to_index(run, summary)
-    add_to_index(run, summary)
+    later = replace(run, manifest={**run.manifest, "started": "2025-03-09T18:45:03+08:00"})
+    for each in (run, later, run):  # a run that is resumed after its end is not entered again
+        add_to_index(each, summary)
     output = run.folder.parents[5]
     lines = (output / "index.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == INDEX_HEADER

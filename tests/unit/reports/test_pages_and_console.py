@@ -116,7 +116,7 @@ def test_the_verdict_line_is_plain_without_colour(run, no_colour):
 
 def test_the_speed_line(run):
     assert speed_line(summarise(run)) == (
-        "loaded in 2.5 s, evaluated in 4.0 s, 1.50 samples/s, 3.0 s of audio per second"
+        "loaded in 2.5 s, evaluated in 4.0 s, 1.50 samples/s, 2.5 s of audio per second"
     )
 
 

@@ -44,7 +44,16 @@ def test_it_is_ascii_json_with_a_final_newline(tmp_path):
     content = (tmp_path / "manifest.json").read_bytes()
     assert content.isascii()
     assert content.endswith(b"}\n")
-    assert json.loads(content) == MANIFEST
+    assert MANIFEST.items() <= json.loads(content).items()
+
+
+def test_one_that_was_edited_is_refused(tmp_path):
+    write_manifest(tmp_path, MANIFEST)
+    path = tmp_path / "manifest.json"
+    edited = {**json.loads(path.read_text()), "more": 1}
+    path.write_text(json.dumps(edited))
+    with pytest.raises(DataError, match="was edited"):
+        read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])

@@ -1,6 +1,7 @@
 """A task on real small clips, and a backend that answers by script."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from modeltest.devices.cpu import CpuDevice
 from modeltest.errors import ModelError
 from modeltest.protocols import Device, Progress
 from modeltest.records import Prompt, Request, Response, Timing
-from modeltest.runlog.manifest import digest
+from modeltest.runlog.manifest import digest, write_manifest
 from modeltest.runlog.run_log import RunContent, open_segment, read_run
 from modeltest.runner.accuracy import Work, evaluate
 from modeltest.runner.plan import check_data
+from modeltest.settings.load import Loaded
 from modeltest.settings.schema import TaskSettings
 from modeltest.tasks.factory import make_task
 
@@ -115,9 +117,7 @@ def run_script(settings, tmp_path, progress) -> Callable[..., Any]:
         max_failed: int | None = None,
         **manifest: int,
     ) -> RunContent:
-        import json
-
-        data = check_data("t", settings, limit, progress)
+        data = check_data(Loaded("t", settings, ((Path("t.yaml"), ""),), (), {}), limit, progress)
         task = make_task("t", settings)
         work = Work(
             task, data.samples, data.facts, batch_size, False, "identity", max_failed=max_failed
@@ -128,7 +128,8 @@ def run_script(settings, tmp_path, progress) -> Callable[..., Any]:
             evaluate(work, backend, device or CpuDevice(), segment, progress)
         content = {
             "schema_version": 1,
-            "task": {"name": "t", "settings": settings.model_dump(mode="json")},
+            "task": {"name": "t", "overrides": [], "settings": settings.model_dump(mode="json")},
+            "model": {"overrides": []},
             "labels": list(task.labels),
             "data": {
                 "num_samples": len(data.samples),
@@ -139,7 +140,7 @@ def run_script(settings, tmp_path, progress) -> Callable[..., Any]:
             "tool": {"dirty": False},
         }
         content["data"].update(manifest)
-        (folder / "manifest.json").write_text(json.dumps(content))
+        write_manifest(folder, content)
         return read_run(folder)
 
     return run

@@ -1,5 +1,7 @@
 """The runner and the summary on a scripted backend; expected values are counted by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -7,6 +9,7 @@ import soundfile
 from modeltest.errors import DataError, ModelError
 from modeltest.reports.summary import summarise
 from modeltest.runner.plan import check_data, long_clips
+from modeltest.settings.load import Loaded
 
 
 def figures(summary, subset, metric="acc"):
@@ -25,7 +28,7 @@ def test_a_long_clip_is_an_error_that_stays_in_the_total(run_script, scripted):
 
 
 def test_truncation_is_asked_for(run_script, scripted, settings, progress):
-    data = check_data("t", settings, None, progress)
+    data = check_data(Loaded("t", settings, ((Path("t.yaml"), ""),), (), {}), None, progress)
     assert long_clips(data, 2.0) == ["m0002_0_sniff"]
     assert long_clips(data, 2.5) == []
 
@@ -97,7 +100,7 @@ def test_all_problems_of_the_data_are_listed_together(settings, progress):
     (folder / "f0009_0_sniff.wav").write_bytes(b"")
     soundfile.write(folder / "f0009_0_yawn.wav", np.zeros(99), 16_000)
     with pytest.raises(DataError) as caught:
-        check_data("t", settings, None, progress)
+        check_data(Loaded("t", settings, ((Path("t.yaml"), ""),), (), {}), None, progress)
     message = str(caught.value)
     for name in ("f0009_0_cough.wav", "f0009_0_sniff.wav", "f0009_0_yawn.wav"):
         assert name in message
@@ -106,5 +109,5 @@ def test_all_problems_of_the_data_are_listed_together(settings, progress):
 def test_copies_of_a_clip_are_a_warning(settings, progress):
     folder = settings.local_dataset_path
     (folder / "f0008_0_cough.flac").write_bytes((folder / "f0001_0_cough.flac").read_bytes())
-    data = check_data("t", settings, None, progress)
+    data = check_data(Loaded("t", settings, ((Path("t.yaml"), ""),), (), {}), None, progress)
     assert any("f0001_0_cough, f0008_0_cough" in warning for warning in data.warnings)

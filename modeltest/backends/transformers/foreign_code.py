@@ -1,0 +1,87 @@
+"""Refuses checkpoints whose files would make transformers run or fetch anything foreign.
+
+`trust_remote_code=False` alone does not suffice: releases of transformers have let a
+configuration file override it (CVE-2026-5241), attention implementations can name a kernel
+on the hub, and some tokenizers read pickles.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from modeltest.errors import ModelError
+
+MAX_JSON_BYTES = 64 * 1024 * 1024
+# Keys that name code, or weights or processors outside the files that were checked.
+_REFUSED_KEYS = frozenset(
+    {
+        "auto_map", "trust_remote_code", "custom_generate", "custom_pipelines",
+        "transformers_weights", "audio_tokenizer", "audio_tokenizer_name_or_path",
+    }
+)  # fmt: skip
+_REFUSED_FILES = ("adapter_config.json", "audio_tokenizer_config.json", "custom_generate")
+_CLASSES = {
+    "processor_class": {"Qwen2AudioProcessor"},
+    "feature_extractor_type": {"WhisperFeatureExtractor"},
+    "tokenizer_class": {
+        "Qwen2Tokenizer", "Qwen2TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend",
+    },
+}  # fmt: skip
+# Their keys are words of the model's, not settings.
+_VOCABULARIES = frozenset({"vocab.json", "tokenizer.json", "added_tokens.json"})
+_NEVER = "modeltest never runs code that a checkpoint brings; give one that needs none"
+
+
+def refuse_foreign_code(folder: Path) -> None:
+    """Looks at every JSON file of a checkpoint, at any depth of nesting.
+
+    Raises:
+        ModelError: With file and key.
+    """
+    for name in _REFUSED_FILES:
+        if (folder / name).exists():
+            raise ModelError(f"{folder / name}: makes transformers load more than this folder")
+    for file in sorted(folder.glob("*.json")):
+        if file.name in _VOCABULARIES or file.name.endswith(".index.json"):
+            continue
+        for key, value in _settings(read_json(file)):
+            if key in _REFUSED_KEYS:
+                raise ModelError(f"{file}: sets {key!r}; {_NEVER}")
+            if "implementation" in key and any(mark in str(value) for mark in "/:|"):
+                raise ModelError(f"{file}: {key!r} names a kernel to download; {_NEVER}")
+            if value is not None and key in _CLASSES and value not in _CLASSES[key]:
+                known = ", ".join(sorted(_CLASSES[key]))
+                raise ModelError(f"{file}: {key!r} is {value!r}; supported: {known}")
+
+
+def read_json(file: Path) -> Any:
+    """The content of a JSON file of a checkpoint.
+
+    Raises:
+        ModelError: It is no regular file, too large or not JSON.
+    """
+    try:
+        if not file.is_file() or file.stat().st_size > MAX_JSON_BYTES:
+            raise ModelError(f"{file}: not a file of at most {MAX_JSON_BYTES >> 20} MiB")
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{file}: cannot be read as JSON ({error}); download it again") from error
+
+
+def _settings(content: Any) -> Iterator[tuple[str, Any]]:
+    """Every key with its value, however deep; without recursion."""
+    waiting = [content]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            yield from ((key, _hashable(value)) for key, value in item.items())
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+
+
+def _hashable(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, (dict, list)) else value
