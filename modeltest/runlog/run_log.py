@@ -29,8 +29,14 @@ def sample_key(sample: Sample, facts: tuple[AudioFacts, ...], identity_sha256: s
     The identity covers the rendered prompt, the model's files and the generation
     settings, so a reply can never be taken for another prompt's or model's.
     """
-    clips = [fact.sha256 for fact in facts]
-    return digest([sample.sample_id, sample.truth, clips, identity_sha256])
+    clips = [{"sha256": fact.sha256} for fact in facts]
+    record = {"sample_id": sample.sample_id, "truth": sample.truth, "clips": clips}
+    return _key_of(record, identity_sha256)
+
+
+def _key_of(record: Mapping[str, Any], identity_sha256: str) -> str:
+    clips = [clip["sha256"] for clip in record["clips"]]
+    return digest([record["sample_id"], record["truth"], clips, identity_sha256])
 
 
 def sample_record(  # noqa: PLR0913, PLR0917  (one record has this many parts)
@@ -154,10 +160,15 @@ def _merged(
 
 
 def _foreign(manifest: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Whether a log that has as many samples as planned, or more, has others."""
+    """Whether records are another run's, or a log with all planned samples or more has others."""
+    identity = manifest.get("identity_sha256")
+    strangers = sum(_key_of(record, identity) != record["key"] for record in samples if identity)
+    if strangers:
+        return [f"{strangers} samples in the log belong to another run"]
     data = manifest["data"]
     if len(samples) < data["num_samples"]:
         return []
-    if digest([record["sample_id"] for record in samples]) == data["sample_ids_sha256"]:
+    found = [[r["sample_id"], r["truth"], [c["sha256"] for c in r["clips"]]] for r in samples]
+    if digest(found) == data["sha256"]:
         return []
     return ["the samples in the log are not those of the manifest"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -14,6 +15,7 @@ from modeltest.tasks.data.found import Listing, Problem, without_duplicates
 from modeltest.tasks.data.labels import NAME_DOES_NOT_MATCH, LabelReader
 from modeltest.tasks.data.release import is_release
 from modeltest.tasks.data.speakers import read_speakers, with_speakers
+from modeltest.tasks.data.texts import read_text
 
 _Labelled = tuple[list[Sample], list[Problem]]
 
@@ -120,7 +122,7 @@ def _read_table(root: Path, table: str) -> list[tuple[int, dict[str, str]]]:
     """
     path = root / table
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with io.StringIO(read_text(path), newline="") as file:
             rows = csv.DictReader(file, strict=True)
             missing = {"audio", "label"} - set(rows.fieldnames or ())
             if missing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from modeltest.tasks.data.files import AudioFile, walk
 from modeltest.tasks.data.found import Listing, Problem, without_duplicates
 from modeltest.tasks.data.labels import NAME_DOES_NOT_MATCH, LabelReader
 from modeltest.tasks.data.speakers import read_speakers, with_speakers
+from modeltest.tasks.data.texts import read_text
 
 SPLIT_FILE = "datafiles/te.json"
 CLASSES_FILE = "class_labels_indices_vs.csv"
@@ -146,7 +148,7 @@ def _read_split(path: Path) -> tuple[list[_Entry], list[Problem]]:
         DataError: The file is not JSON or holds no list of entries.
     """
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+        content: Any = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not readable as JSON ({error})") from error
     rows = content.get("data") if isinstance(content, dict) else content
@@ -172,7 +174,7 @@ def _read_class_names(path: Path) -> Mapping[str, str]:
         DataError: The class list cannot be read or lacks a column.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with io.StringIO(read_text(path), newline="") as file:
             return {row["mid"].strip(): row["display_name"] for row in csv.DictReader(file)}
     except FileNotFoundError:
         return CLASS_NAMES

@@ -14,6 +14,7 @@ from modeltest.records import AudioSource, Sample
 from modeltest.settings.schema import TaskSettings
 from modeltest.tasks.data.found import Listing, Problem, without_duplicates
 from modeltest.tasks.data.labels import LabelReader, NameFacts, metadata_text
+from modeltest.tasks.data.texts import read_text
 
 AUDIO_NAMES = ("audio", "file")
 LABEL_NAMES = ("label", "labels", "answer", "class", "category")
@@ -96,7 +97,7 @@ def _split_folder(root: Path) -> Path:
     if not path.is_file():
         return root
     try:
-        splits = list(json.loads(path.read_text(encoding="utf-8"))["splits"])
+        splits = list(json.loads(read_text(path))["splits"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: does not list the splits of a saved data set") from error
     if SPLIT in splits:

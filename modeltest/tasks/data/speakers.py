@@ -10,6 +10,7 @@ from typing import Any
 
 from modeltest.records import Sample
 from modeltest.tasks.data.labels import metadata_text
+from modeltest.tasks.data.texts import read_text
 
 META_FOLDER = "meta"
 
@@ -57,7 +58,7 @@ def read_speakers(root: Path) -> Speakers:
     for path in _meta_files(root / META_FOLDER):
         name = f"{META_FOLDER}/{path.name}"
         try:
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
+            content = json.loads(read_text(path))
         except (OSError, ValueError, RecursionError) as error:
             warnings.append(f"{name}: not readable as JSON ({type(error).__name__}), left out")
             continue

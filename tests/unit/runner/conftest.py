@@ -136,6 +136,7 @@ def run_script(settings, tmp_path, progress) -> Callable[..., Any]:
                 "num_available": data.available,
                 "warnings": list(data.warnings),
                 "sample_ids_sha256": digest([sample.sample_id for sample in data.samples]),
+                "sha256": data.sha256,
             },
             "tool": {"dirty": False},
         }

@@ -1,6 +1,11 @@
 """The one block of text on everything that is wrong."""
 
-from modeltest.tasks.data import Problem, report_problems
+import os
+
+import pytest
+
+from modeltest.errors import DataError
+from modeltest.tasks.data import Problem, find_samples, report_problems
 
 
 def test_counts_then_names_in_order():
@@ -31,3 +36,10 @@ def test_exactly_twenty_need_no_rest():
 
 def test_one():
     assert report_problems([Problem("a", "is empty")]).startswith("1 clip cannot")
+
+
+def test_a_fifo_in_place_of_a_table_does_not_block(write, task):
+    root = write("a.flac")
+    os.mkfifo(root / "labels.csv")
+    with pytest.raises(DataError, match="not a regular file"):
+        find_samples(task(root, label={"source": "table"}))
