@@ -95,7 +95,8 @@ def test_the_interval_is_wilsons(results):
 
 
 def test_speeds(results):
-    # Six clips of 2 s, five of them heard (one failed); two evaluation phases of 3 s and 1 s; the warm-up counts nowhere.
+    # Six clips of 2 s, five of them heard (one failed); evaluation phases of 3 s and 1 s; the
+    # warm-up counts nowhere.
     speed = results[results["subset"] == "all"].set_index("metric")["value"]
     assert speed["load_s"] == 2.5
     assert speed["eval_s"] == 4.0

@@ -1,0 +1,1 @@
+"""What several gates share: a checkout, small clips, commands, runs on the disk, strace."""
