@@ -51,7 +51,7 @@ def show_outcome(run_folder: Path, add_index_line: bool = False) -> int:
         f"{verdict_line(summary)}\n\n{result_table(summary)}\n\n{speed_line(summary)}\n\n"
         f"{path_lines(paths)}"
     )
-    if add_index_line:
+    if add_index_line and summary.verdict.validity != "INCOMPLETE":  # one line per run, at its end
         try:
             add_to_index(run, summary)
         except OSError as error:  # the run and its reports are whole without it

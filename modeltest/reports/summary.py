@@ -138,6 +138,9 @@ def _subsets(run: RunContent) -> dict[str, list[int]]:
 def _speed(run: RunContent, whole: Aggregate) -> list[Aggregate]:
     load_s = _phase_seconds(run.phases, "load")
     eval_s = _phase_seconds(run.phases, "eval")
+    timed = sum(phase["num_samples"] for phase in run.phases if phase["name"] == "eval")
+    if timed != len(run.samples):  # a killed process left samples and no time
+        eval_s = None
     audio_s = sum(clip["heard_s"] for record in run.samples for clip in record["clips"])
     rates = {
         "load_s": load_s,

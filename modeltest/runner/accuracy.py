@@ -69,7 +69,7 @@ def evaluate(
     """
     progress.start(len(work.samples), "evaluating")
     start_s = time.perf_counter()
-    num_failed = work.num_failed
+    num_failed, num_logged = work.num_failed, 0
     try:
         with DecodeWorkers() as workers:
             for first in range(0, len(work.samples), work.batch_size):
@@ -79,6 +79,7 @@ def evaluate(
                     for record in _batch(work, indices, backend, device, log, workers):
                         if record["index"] in missing:
                             log.append(record)
+                            num_logged += 1
                             num_failed += bool(record["response"]["error"])
                 progress.advance(len(indices))
                 if work.max_failed is not None and num_failed > work.max_failed:
@@ -86,7 +87,8 @@ def evaluate(
                     log.append({"type": "stop", "reason": reason})
                     break
     finally:
-        log.append(phase_record("eval", time.perf_counter() - start_s))
+        seconds = time.perf_counter() - start_s
+        log.append(phase_record("eval", seconds, num_samples=num_logged))
         log.sync()
         progress.finish()
 

@@ -104,8 +104,8 @@ def make_run(tmp_path) -> Callable[..., RunContent]:
         phases = (
             {"type": "phase", "name": "load", "seconds": 2.5},
             {"type": "phase", "name": "warm_up", "seconds": 9.0},
-            {"type": "phase", "name": "eval", "seconds": 3.0},
-            {"type": "phase", "name": "eval", "seconds": 1.0},
+            {"type": "phase", "name": "eval", "seconds": 3.0, "num_samples": 4},
+            {"type": "phase", "name": "eval", "seconds": 1.0, "num_samples": 2},
         )
         root = tmp_path / "out" / "2025-03-09" / "modeltest" / "m" / "precision_result"
         return RunContent(root / "runs" / RUN_ID, manifest, tuple(samples), phases)

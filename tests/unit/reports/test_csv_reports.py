@@ -1,5 +1,6 @@
 """The CSV files as the contract names their columns, with figures counted by hand."""
 
+import dataclasses
 import io
 import math
 
@@ -176,3 +177,15 @@ def test_a_label_cannot_become_a_formula_in_the_header():
         "truth,'=1+1,unparsed,error,total,validity",
         "'=1+1,1,0,0,1,VALID",
     ]
+
+
+def test_a_killed_process_leaves_no_rate(make_run):
+    """Its samples are in the log and the time that they took is not."""
+    run = make_run()
+    phases = [phase for phase in run.phases if phase.get("num_samples") != 4]
+    killed = dataclasses.replace(run, phases=tuple(phases))
+    rows = table(result_csv(killed, summarise(killed))).set_index(["subset", "metric"])["value"]
+    assert rows["all", "acc"] == 3 / 6
+    assert rows["all", "load_s"] == 2.5
+    for metric in ("eval_s", "samples_per_s", "audio_seconds_per_s"):
+        assert math.isnan(rows["all", metric])
