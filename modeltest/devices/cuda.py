@@ -6,6 +6,7 @@ import gc
 from collections.abc import Mapping
 from typing import Any
 
+from modeltest.devices.driver import nvidia_driver
 from modeltest.devices.health import computes
 
 
@@ -46,7 +47,7 @@ class CudaDevice:
         return computes(self.torch_name)
 
     def facts(self) -> Mapping[str, Any]:
-        """Name, memory and CUDA version."""
+        """Name, memory, CUDA and driver version."""
         import torch
 
         properties = torch.cuda.get_device_properties(self.torch_name)
@@ -55,4 +56,5 @@ class CudaDevice:
             "memory_total_bytes": properties.total_memory,
             "visible_devices": torch.cuda.device_count(),
             "cuda": torch.version.cuda,
+            "driver": nvidia_driver(),
         }

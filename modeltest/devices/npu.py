@@ -6,6 +6,7 @@ import gc
 from collections.abc import Mapping
 from typing import Any
 
+from modeltest.devices.driver import ascend_driver
 from modeltest.devices.health import computes
 
 
@@ -69,4 +70,5 @@ class NpuDevice:
             "visible_devices": torch.npu.device_count(),
             "torch_npu": torch_npu.__version__,
             "cann": torch.version.cann if hasattr(torch.version, "cann") else None,
+            "driver": ascend_driver(),
         }

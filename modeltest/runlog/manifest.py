@@ -36,12 +36,13 @@ _ENVIRONMENT = re.compile(
     r"|TASK_QUEUE_ENABLE|INF_NAN_MODE_ENABLE|BIND_CPU|RESERVED_MEMORY_GB|TP_WORLD_SIZE|MASTER_PORT"
 )
 _MAX_BYTES = 64 * 1024 * 1024
+# Made once: every record of a replayed log is digested.
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode
 
 
 def digest(value: Any) -> str:
     """SHA-256 over the canonical JSON form of a value."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL(value).encode()).hexdigest()
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:

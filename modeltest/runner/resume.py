@@ -11,6 +11,7 @@ from modeltest.errors import UsageError
 # to the settings are left out: the resolved settings are compared instead.
 _COMPARED = (
     ("command",),
+    ("certified",),
     ("task", "name"),
     ("task", "settings"),
     ("model", "name"),

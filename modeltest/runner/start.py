@@ -109,6 +109,7 @@ def build_manifest(
         "device": {"kind": device.kind, **device.facts()},
         "seed": plan.seed,
         "limit": plan.limit,
+        "certified": plan.certified,
         "dp": 1,
         **environment_facts(datetime.now()),
     }

@@ -1,15 +1,21 @@
 """The command line as users type it, mistakes included."""
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas
 import pytest
 import soundfile
+
+import modeltest as package
+
+PACKAGED_MODEL = Path(package.__file__).parent / "assets" / "qwen2_audio_tiny"
 
 
 def outputs(finished):
@@ -59,6 +65,20 @@ def test_limit_is_limited(modeltest, tmp_path, golden_replies):
     assert set(outputs(done).items()) <= set(golden_replies["raw"].items())
     page = (done.run_folder / "report.html").read_text(encoding="utf-8")
     assert "5 of 120 samples" in page
+
+
+def test_a_certified_run_hashes_the_weights_whole_and_is_resumed_as_one(modeltest, tmp_path):
+    name = ("vocalsound_mini", "qwen2_audio_tiny", "--limit", "2")
+    done = modeltest(tmp_path, "eval", *name, "--certified")
+    assert done.code == 0, done.err
+    manifest = json.loads((done.run_folder / "manifest.json").read_text())
+    model = manifest["identity"]["backend"]["model"]
+    weights = PACKAGED_MODEL / "model.safetensors"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert model["files"][weights.name]["sha256"] == digest
+    quick = modeltest(tmp_path, "eval", *name, "--resume", "last")
+    assert quick.code == 2
+    assert "certified was True, is False" in quick.err
 
 
 def test_dry_run_shows_everything_and_writes_nothing(modeltest, tmp_path):

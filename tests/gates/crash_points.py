@@ -73,12 +73,12 @@ class Gate:
         return calls(self.folder / f"{name}.trace")
 
     def cases(self, pick: random.Random, num_cold: int) -> Iterator[Case]:
-        """Every point once, mixed with as many new processes as asked; then pairs for ever."""
+        """Every point once, some of them again in new processes; then pairs for ever."""
         number = 0
-        for point in pick.sample(self.points, min(num_cold, len(self.points))):
-            yield Case(number := number + 1, point, cold=True)
         for point in self.points:
             yield Case(number := number + 1, point)
+        for point in pick.sample(self.points, min(num_cold, len(self.points))):
+            yield Case(number := number + 1, point, cold=True)
         while True:
             first, second = pick.choice(self.points), pick.choice(self.points)
             yield Case(number := number + 1, first, second)
@@ -190,7 +190,12 @@ def run(gate: Gate, options: argparse.Namespace) -> int:
         f"{num_acknowledged} acknowledged samples watched, {num_violations} violations, "
         f"seed {options.seed}, {time.monotonic() - begin_s:.0f} s"
     )
-    return int(num_violations > 0 or num_crashes < min(options.points, len(gate.points)))
+    if num_crashes < (wanted := min(options.points, len(gate.points))):
+        print(
+            f"crash_points: only {num_crashes} of {wanted} points in --seconds {options.seconds:g}"
+        )
+        return 1
+    return int(num_violations > 0)
 
 
 def _until(wanted: int, cases: Iterator[Case], reached: object) -> Iterator[Case]:
