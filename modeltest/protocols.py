@@ -13,6 +13,7 @@ from modeltest.records import (
     Response,
     Sample,
     Score,
+    StageWork,
 )
 
 
@@ -92,6 +93,18 @@ class Backend(Protocol):
         """What is worth recording beside the identity: versions, parameters. JSON values."""
         ...
 
+    def work(self, requests: Sequence[Request], output_tokens: int) -> Mapping[str, StageWork]:
+        """Work of a batch by stage: `encoder`, `prefill` and `decode` (all steps).
+
+        Args:
+            requests: The batch.
+            output_tokens: New tokens of its longest reply.
+
+        Returns:
+            Empty where the backend cannot tell.
+        """
+        ...
+
     def close(self) -> None:
         """Frees what `load` took."""
         ...
@@ -119,8 +132,20 @@ class Device(Protocol):
         """Returns when all queued work is done."""
         ...
 
+    def mark(self) -> Any:
+        """A point in the device's own time, behind the work queued so far; does not wait."""
+        ...
+
+    def seconds_between(self, first: Any, second: Any) -> float:
+        """Seconds from one mark to another; call `synchronize` first."""
+        ...
+
     def peak_memory_bytes(self) -> int:
-        """Highest memory use so far: of the device, or of the process on a CPU."""
+        """Highest use since `reset_peak_memory`: the device's, or on a CPU the process's."""
+        ...
+
+    def reset_peak_memory(self) -> None:
+        """Starts counting the peak anew, where the system allows it."""
         ...
 
     def is_out_of_memory(self, error: Exception) -> bool:

@@ -114,9 +114,16 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """How a reply is generated. Everything else that could change it is pinned by the backend."""
+    """How a reply is generated. Everything else that could change it is pinned by the backend.
+
+    Attributes:
+        max_new_tokens: Longest reply.
+        ignore_eos: Go on behind the end token, so that every reply has that many tokens;
+            for measuring speed only.
+    """
 
     max_new_tokens: int
+    ignore_eos: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +137,39 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class StageTimes:
+    """Where the time of one batch went, seconds; the device's own events, resolved afterwards.
+
+    Attributes:
+        feature_s: Tokens, log-mel features and their transfer to the device.
+        encoder_s: Audio encoder and projector.
+        prefill_s: First pass of the language model, first token chosen.
+        ttft_s: From the request to the first token's availability: the three above and
+            what lies between them.
+        step_s: Each later token, `(steps,)`.
+        detokenize_s: Token ids to text.
+    """
+
+    feature_s: float
+    encoder_s: float
+    prefill_s: float
+    ttft_s: float
+    step_s: tuple[float, ...]
+    detokenize_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Timing:
     """Durations of one request, from a monotonic clock read after the device was drained.
 
     Attributes:
         e2e_s: From the batch's request to its replies as text, features included, decoding
             of the audio file excluded. All requests of a batch share it.
+        stages: Where it went; None where the backend cannot tell.
     """
 
     e2e_s: float
+    stages: StageTimes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +182,7 @@ class Response:
         input_tokens: Tokens that entered the language model, audio positions included.
         output_tokens: New tokens, the end token included.
         finish_reason: `stop` (end token) or `length`; empty when `error` is set.
+        output_ids: The new tokens themselves; empty where the backend has none.
     """
 
     sample_id: str
@@ -161,6 +193,22 @@ class Response:
     finish_reason: str = ""
     timing: Timing | None = None
     error: str = ""
+    output_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageWork:
+    """What a stage has to compute and to move for one batch.
+
+    Attributes:
+        useful_flops: Floating-point operations on real frames and tokens.
+        executed_flops: The same with padding.
+        num_bytes: Bytes that must be read from memory at least: weights and cache.
+    """
+
+    useful_flops: float
+    executed_flops: float
+    num_bytes: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modeltest.protocols import Device
-from modeltest.records import Prompt, Request, Response, Timing
+from modeltest.records import Prompt, Request, Response, StageWork, Timing
 
 LETTERS = "ABCDEF"
 
@@ -54,6 +54,10 @@ class NullBackend:
 
     def facts(self) -> Mapping[str, Any]:
         """Nothing to tell."""
+        return {}
+
+    def work(self, requests: Sequence[Request], output_tokens: int) -> Mapping[str, StageWork]:
+        """There is no work."""
         return {}
 
     def close(self) -> None:

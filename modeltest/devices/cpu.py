@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import platform
 import resource
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,19 @@ class CpuDevice:
 
     def synchronize(self) -> None:
         """Nothing is queued on a CPU: torch's operators return when they are done."""
+
+    def mark(self) -> float:
+        """The monotonic clock: a CPU's work is done when its call returns."""
+        return time.perf_counter()
+
+    def seconds_between(self, first: float, second: float) -> float:
+        """The difference of two readings of the clock."""
+        return second - first
+
+    def reset_peak_memory(self) -> None:
+        """Lets Linux forget VmHWM (proc(5), clear_refs); elsewhere the peak is the process's."""
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
     def peak_memory_bytes(self) -> int:
         """Peak resident set of this process, bytes.

@@ -23,6 +23,24 @@ class CudaDevice:
 
         torch.cuda.synchronize(self.torch_name)
 
+    def mark(self) -> Any:
+        """An event on the current stream."""
+        import torch
+
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def seconds_between(self, first: Any, second: Any) -> float:
+        """From event to event; both must have passed."""
+        return float(first.elapsed_time(second)) / 1e3
+
+    def reset_peak_memory(self) -> None:
+        """Lets torch's allocator forget its peak."""
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(self.torch_name)
+
     def peak_memory_bytes(self) -> int:
         """Peak of torch's allocator on this GPU, bytes."""
         import torch

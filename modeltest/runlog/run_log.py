@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modeltest.records import AudioFacts, Response, Sample, Score, Timing
+from modeltest.records import AudioFacts, Response, Sample, Score
 from modeltest.runlog.layout import LOG_FOLDER
 from modeltest.runlog.manifest import digest, read_manifest
 from modeltest.runlog.segment import SegmentContent, SegmentWriter, read_segment
+
+_RESPONSE_FIELDS = (
+    "text", "input_text", "input_tokens", "output_tokens", "finish_reason", "error",
+)  # fmt: skip
 
 
 def open_segment(run_folder: Path, rank: int = 0) -> SegmentWriter:
@@ -58,17 +62,13 @@ def sample_record(  # noqa: PLR0913, PLR0917  (one record has this many parts)
         "metadata": dict(sample.metadata),
         "subsets": list(subsets),
         "clips": list(clips),
+        # dataclasses.asdict copies deeply, which costs more than all the rest of a record.
         "response": {
-            **_fields(response),
-            "timing": _fields(response.timing) if response.timing else None,
+            **{name: getattr(response, name) for name in _RESPONSE_FIELDS},
+            "timing": {"e2e_s": response.timing.e2e_s} if response.timing else None,
         },
-        "score": _fields(score),
+        "score": {name: getattr(score, name) for name in Score.__slots__},
     }
-
-
-def _fields(record: Response | Score | Timing) -> dict[str, Any]:
-    # dataclasses.asdict copies deeply, which costs more than all the rest of a record.
-    return {name: getattr(record, name) for name in record.__slots__}
 
 
 def phase_record(name: str, seconds: float, **facts: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from modeltest.backends.transformers import generation, inputs, model_folder, trim
 from modeltest.errors import ModelError, one_line
 from modeltest.protocols import Device
-from modeltest.records import Prompt, Request, Response, Timing
+from modeltest.records import Prompt, Request, Response, StageWork, Timing
 
 NON_FINITE = "the logits are not finite; with fp16, try bf16"
 _TORCH_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -181,6 +181,10 @@ class TransformersBackend:
             "sampling_rate_hz": self.sampling_rate_hz,
             "max_audio_s": self.max_audio_s,
         }
+
+    def work(self, requests: Sequence[Request], output_tokens: int) -> Mapping[str, StageWork]:
+        """FLOPs and bytes by stage."""
+        return {}
 
     def close(self) -> None:
         """Drops the model."""
