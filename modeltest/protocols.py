@@ -78,8 +78,22 @@ class Backend(Protocol):
         """Loads the weights onto the device and drains it."""
         ...
 
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
-        """Replies in the order of the requests, one each; times are read after draining."""
+    def prepare(self, requests: Sequence[Request]) -> Any:
+        """The host's part of a batch (tokens, features); may run while `generate` runs.
+
+        Returns:
+            What `generate` takes for the same requests; None where there is nothing to do.
+        """
+        ...
+
+    def generate(self, requests: Sequence[Request], prepared: Any = None) -> list[Response]:
+        """Replies in the order of the requests, one each; times are read after draining.
+
+        Args:
+            requests: The batch.
+            prepared: What `prepare` made of the same requests; made here when left out. The
+                time that it took is part of the replies' times either way.
+        """
         ...
 
     def identity(self, certified: bool) -> Mapping[str, Any]:

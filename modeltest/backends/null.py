@@ -29,7 +29,10 @@ class NullBackend:
     def load(self) -> None:
         """There is nothing to load."""
 
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
+    def prepare(self, requests: Sequence[Request]) -> None:
+        """There is nothing to prepare."""
+
+    def generate(self, requests: Sequence[Request], prepared: Any = None) -> list[Response]:
         """One letter per request."""
         start_s = time.perf_counter()
         letters = [LETTERS[int(r.audio[0].sha256, 16) % len(LETTERS)] for r in requests]

@@ -112,7 +112,10 @@ class TransformersBackend:
         self._model = model
         self._device.synchronize()
 
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
+    def prepare(self, requests: Sequence[Request]) -> None:
+        """Nothing yet."""
+
+    def generate(self, requests: Sequence[Request], prepared: Any = None) -> list[Response]:
         """Answers a batch.
 
         The device is drained before each clock reading, so `e2e_s` covers features,

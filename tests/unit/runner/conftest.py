@@ -54,7 +54,9 @@ class ScriptedBackend:
 
     def load(self) -> None: ...
 
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
+    def prepare(self, requests: Sequence[Request]) -> None: ...
+
+    def generate(self, requests: Sequence[Request], prepared: Any = None) -> list[Response]:
         self.batches.append([request.sample_id for request in requests])
         replies = []
         for request in requests:
