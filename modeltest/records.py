@@ -120,10 +120,16 @@ class Generation:
         max_new_tokens: Longest reply.
         ignore_eos: Go on behind the end token, so that every reply has that many tokens;
             for measuring speed only.
+        stop_pattern: Regular expression; a reply whose beginning matches it ends there.
+            Empty: replies end by themselves.
+        options: Words whose logits as the first new token are wanted, such as the letters
+            of the choices.
     """
 
     max_new_tokens: int
     ignore_eos: bool = False
+    stop_pattern: str = ""
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +187,11 @@ class Response:
         input_text: The rendered model input.
         input_tokens: Tokens that entered the language model, audio positions included.
         output_tokens: New tokens, the end token included.
-        finish_reason: `stop` (end token) or `length`; empty when `error` is set.
+        finish_reason: `stop` (end token), `answer` (stop pattern) or `length`; empty when
+            `error` is set.
         output_ids: The new tokens themselves; empty where the backend has none.
+        option_logits: Per option of the request its logit as the first new token; empty
+            where the backend has none.
     """
 
     sample_id: str
@@ -194,6 +203,7 @@ class Response:
     timing: Timing | None = None
     error: str = ""
     output_ids: tuple[int, ...] = ()
+    option_logits: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,12 +230,17 @@ class Score:
         correct: `answer` is the truth. Never true for an unparsed or failed sample.
         legacy_answer: Label by the original tool's rule.
         legacy_correct: The original rule's verdict on the same reply.
+        option_answer: Label of the option whose first token has the highest logit, whatever
+            the reply says; None where the backend gives no logits.
+        option_correct: `option_answer` is the truth.
     """
 
     answer: str | None
     correct: bool
     legacy_answer: str | None
     legacy_correct: bool
+    option_answer: str | None = None
+    option_correct: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,8 @@ class TaskSettings(_Strict):
         choices: The options in the order of their letters.
         answer: The rule that reads an answer out of a reply.
         max_new_tokens: Longest reply.
+        stop_at_answer: End a reply that began with an option's letter and name: faster, the
+            same answer, a shorter text.
         long_audio: What becomes of clips longer than the model hears: an error of the
             sample, or cut to that length.
         slices: How the results are broken down.
@@ -168,6 +170,7 @@ class TaskSettings(_Strict):
     choices: tuple[ChoiceSettings, ...] = Field(min_length=2, strict=False)
     answer: Literal["letter_or_name"] = "letter_or_name"
     max_new_tokens: int = Field(default=65, ge=1)
+    stop_at_answer: bool = False
     long_audio: Literal["error", "truncate"] = "error"
     slices: SliceSettings = SliceSettings()
     metrics: tuple[Literal["acc", "acc_legacy"], ...] = Field(

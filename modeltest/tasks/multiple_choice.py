@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from modeltest.records import AUDIO_PLACEHOLDER, Generation, Prompt, Response, Sample, Score
 from modeltest.settings.schema import TaskSettings
@@ -47,8 +48,12 @@ class MultipleChoiceTask:
         return Prompt(text=text, format="raw")
 
     def generation(self) -> Generation:
-        """Greedy decoding of at most `max_new_tokens`."""
-        return Generation(max_new_tokens=self.settings.max_new_tokens)
+        """Greedy decoding of at most `max_new_tokens`; see `stop_at_answer` of the settings."""
+        return Generation(
+            max_new_tokens=self.settings.max_new_tokens,
+            stop_pattern=_whole_answer(self.choices) if self.settings.stop_at_answer else "",
+            options=tuple(choice.letter for choice in self.choices),
+        )
 
     def score(self, sample: Sample, response: Response) -> Score:
         """Reads both rules' answers; a failed response has none and is never correct."""
@@ -56,12 +61,21 @@ class MultipleChoiceTask:
             return Score(answer=None, correct=False, legacy_answer=None, legacy_correct=False)
         answer = read_answer(response.text, self.choices)
         legacy = read_answer_legacy(response.text, self.choices)
+        option = self._highest_option(response.option_logits)
         return Score(
             answer=answer,
             correct=answer is not None and answer == sample.truth,
             legacy_answer=legacy,
             legacy_correct=legacy is not None and legacy == sample.truth,
+            option_answer=option,
+            option_correct=option is not None and option == sample.truth,
         )
+
+    def _highest_option(self, logits: tuple[float, ...]) -> str | None:
+        """The label with the highest logit; none where two share it."""
+        if not logits or logits.count(max(logits)) > 1:
+            return None
+        return self.labels[logits.index(max(logits))]
 
     def subsets(self, sample: Sample) -> tuple[str, ...]:
         """`class=…`, then the slices of the task file for which the sample has metadata."""
@@ -71,6 +85,15 @@ class MultipleChoiceTask:
         )
         ages = _age_subsets(sample.metadata, slices.age_ranges)
         return (f"class={sample.truth}", *by_key, *ages)
+
+
+def _whole_answer(choices: Sequence[Choice]) -> str:
+    """Matches a reply that begins with an option's letter and its name: "C: Cough".
+
+    The letter alone would not do: "C: Yawn" is no answer.
+    """
+    options = "|".join(rf"{c.letter}\s*[:.)]\s*{re.escape(c.text)}\b" for c in choices)
+    return rf"(?i)\s*[(]?(?:{options})"
 
 
 def _age_subsets(metadata: Mapping[str, str], ranges: tuple[str, ...]) -> tuple[str, ...]:

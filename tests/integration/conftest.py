@@ -1,8 +1,10 @@
 """The embedded model, loaded once for all integration tests."""
 
 import pytest
+import torch
 
 from modeltest.audio.decode import decode
+from modeltest.backends.transformers import inputs
 from modeltest.backends.transformers.backend import TransformersBackend, TransformersSettings
 from modeltest.devices.cpu import CpuDevice
 from modeltest.records import Audio, AudioSource, Request
@@ -51,5 +53,27 @@ def ask(task):
                 audio = decode(AudioSource(clip.name, path=clip), 16_000)
             requests.append(Request(f"s{number}", (audio,), of.prompt(), of.generation()))
         return requests
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def plain_inputs(backend):
+    """What transformers' own processor makes of requests: 30 s of features per clip."""
+
+    def make(requests):
+        texts = [backend.render(request.prompt, 1) for request in requests]
+        return dict(inputs.encode(backend.processor, texts, requests))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def plain_logits(backend, plain_inputs):
+    """Logits of the first new token, (requests, vocabulary), by the model's own forward."""
+
+    def make(requests):
+        with torch.inference_mode():
+            return backend.model(**plain_inputs(requests)).logits[:, -1]
 
     return make

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -184,6 +185,33 @@ class TestFailuresCostOneClip:
         assert [isinstance(one, AudioError) for one in results] == [n != "ok" for n in names]
         assert same(results[1], decode(clips[1], RATE))
 
+    @pytest.mark.parametrize("bad", ["abort", "exit", "nonsense"])
+    def test_the_clip_that_a_child_was_to_take_next_is_not_blamed(self, clips, bad_decoder, bad):
+        row = [named(clips[0], name) for name in ("first", bad, "next", "last")]
+        with DecodeWorkers() as workers:
+            results = list(workers.decode_all(row, RATE))
+        assert [isinstance(one, AudioError) for one in results] == [False, True, False, False]
+        assert all(same(one, decode(clips[0], RATE)) for one in (results[0], *results[2:]))
+
+    def test_a_hang_costs_the_next_clip_nothing(self, clips, bad_decoder):
+        row = [named(clips[0], name) for name in ("first", "sleep", "next")]
+        with DecodeWorkers(timeout_s=1.0) as workers:
+            results = list(workers.decode_all(row, RATE))
+        assert [isinstance(one, AudioError) for one in results] == [False, True, False]
+
+    def test_stop_frees_a_thread_that_waits(self, clips, bad_decoder):
+        with DecodeWorkers() as workers, ThreadPoolExecutor(1) as pool:
+            workers.decode(clips[0], RATE)
+            future = pool.submit(workers.decode, named(clips[0], "sleep"), RATE)
+            time.sleep(0.2)
+            begin_s = time.monotonic()
+            workers.stop()
+            with pytest.raises(ModeltestError, match="stopped"):
+                future.result()
+            assert time.monotonic() - begin_s < 2
+            with pytest.raises(ModeltestError, match="stopped"):
+                workers.decode(clips[0], RATE)
+
     def test_a_child_killed_while_idle_costs_nothing(self, clips):
         with DecodeWorkers() as workers:
             workers.decode(clips[0], RATE)
@@ -206,8 +234,7 @@ class TestLifeOfChildren:
         with DecodeWorkers(2) as workers:
             ahead = workers.decode_all(clips, RATE)
             next(ahead)
-            children = [child._process for child in workers._idle]
-            children += [item.child._process for item in ahead.gi_frame.f_locals["waiting"]]
+            children = [child._process for child in (*workers._idle, *workers._busy)]
             ahead.close()
         assert len(children) == 2
         assert all(process.returncode is not None for process in children)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modeltest.backends.transformers import generation, inputs, model_folder, trim
-from modeltest.errors import ModelError, one_line
+from modeltest.backends.transformers import generation, inputs, model_folder
+from modeltest.backends.transformers.engines import Engine, FastEngine, StockEngine
+from modeltest.backends.transformers.fast import ATTENTIONS as FAST_ATTENTIONS
+from modeltest.backends.transformers.fast import Limits, only
+from modeltest.backends.transformers.loading import (
+    load_generation_config,
+    load_model,
+    load_processor,
+)
+from modeltest.backends.transformers.stages import StageClock
+from modeltest.backends.transformers.work import BatchShape, batch_work
+from modeltest.errors import DeviceError, ModelError
 from modeltest.protocols import Device
-from modeltest.records import Prompt, Request, Response, StageWork, Timing
+from modeltest.records import Generation, Prompt, Request, Response, StageWork, Timing
 
 NON_FINITE = "the logits are not finite; with fp16, try bf16"
-_TORCH_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +35,7 @@ class TransformersSettings:
         model_path: A folder that `check_model_folder` accepted.
         data_type: `bf16`, `fp16` or `fp32`.
         attention: `sdpa`, `eager` or `flash_attention_2`.
-        engine: `fast` runs the encoder on the batch's longest clip, `stock` on 30 s.
+        engine: `fast` or `stock`; see engines.py.
         seed: Seeds torch; greedy decoding does not draw, so it changes nothing today.
     """
 
@@ -37,8 +46,33 @@ class TransformersSettings:
     seed: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The host's part of a batch.
+
+    Attributes:
+        texts: Rendered inputs, one per request.
+        inputs: What the engine made of them.
+        seconds: How long that took.
+    """
+
+    texts: tuple[str, ...]
+    inputs: Any
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """One row of a batch, on the host."""
+
+    tokens: list[int]
+    text: str
+    not_finite: bool
+    option_logits: tuple[float, ...]
+
+
 class TransformersBackend:
-    """Runs a checkpoint with `generate`, greedy, every setting pinned.
+    """Runs a checkpoint, greedy, every setting pinned.
 
     Offline by construction: files are read from the folder only, safetensors only, and no
     code from the checkpoint is run.
@@ -53,14 +87,24 @@ class TransformersBackend:
         self._encoder: Any = None
         self._encoder_batches: list[int] = []
         self._rendered: dict[tuple[Prompt, int], str] = {}
-        self.processor = self._load_processor()
+        self.processor = load_processor(settings.model_path)
         extractor = self.processor.feature_extractor
         self.sampling_rate_hz = int(extractor.sampling_rate)
         self.max_audio_s = float(extractor.chunk_length)
+        self._text_tokens: dict[str, int] = {}
+        self._known_limits: dict[Generation, Limits] = {}
+        self._option_ids: dict[tuple[str, ...], list[list[int]]] = {}
         self._eos = generation.eos_token_ids(
-            self._checkpoint_generation_config(), self.processor.tokenizer
+            load_generation_config(settings.model_path), self.processor.tokenizer
         )
         self._pad = int(self.processor.tokenizer.pad_token_id)
+        make = FastEngine if self.engine == "fast" else StockEngine
+        self._engine: Engine = make(self.processor, device.torch_name, self._pad)
+
+    @property
+    def engine(self) -> str:
+        """The engine in use: flash_attention_2 wants other masks than the fast one makes."""
+        return self._settings.engine if self._settings.attention in FAST_ATTENTIONS else "stock"
 
     @property
     def model(self) -> Any:
@@ -83,39 +127,41 @@ class TransformersBackend:
     def load(self) -> None:
         """Loads the weights onto the device in the chosen precision and drains it."""
         import torch
-        import transformers
 
         torch.manual_seed(self._settings.seed)
-        transformers.utils.logging.disable_progress_bar()
-        release = tuple(int(part) for part in transformers.__version__.split(".")[:2])
-        dtype_keyword = "dtype" if release >= (4, 56) else "torch_dtype"
-        if self._settings.attention == "flash_attention_2" and release < (5, 0):
-            raise ModelError(
-                f"transformers {transformers.__version__} gives the audio encoder a mask that "
-                "flash_attention_2 misreads; use sdpa or eager, or transformers 5"
-            )
-        with _named_failures(f"{self._settings.model_path}: the model cannot be loaded"):
-            model, report = transformers.Qwen2AudioForConditionalGeneration.from_pretrained(
-                self._settings.model_path,
-                attn_implementation=self._settings.attention,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                **{dtype_keyword: getattr(torch, _TORCH_DTYPES[self._settings.data_type])},
-            )
-        _refuse_partial_load(report, self._settings.model_path)
+        model = load_model(
+            self._settings.model_path, self._settings.data_type, self._settings.attention
+        )
         model.eval()
-        model.to(self._device.torch_name)
-        [self._encoder] = [m for m in model.modules() if type(m).__name__ == "Qwen2AudioEncoder"]
+        try:
+            model.to(self._device.torch_name)
+        except (RuntimeError, MemoryError) as error:
+            if not self._device.is_out_of_memory(error):
+                raise
+            raise DeviceError(
+                f"{self._device.torch_name}: its memory does not hold the model's weights; "
+                "free some, or choose another device or --dtype"
+            ) from error
+        self._encoder = only(model, "Qwen2AudioEncoder")
         self._encoder.register_forward_pre_hook(self._note_encoder_batch, with_kwargs=True)
+        self._engine.attach(model)
         self._model = model
         self._device.synchronize()
 
-    def prepare(self, requests: Sequence[Request]) -> None:
-        """Nothing yet."""
+    def prepare(self, requests: Sequence[Request]) -> Prepared:
+        """Tokens and log-mel features on the host.
 
-    def generate(self, requests: Sequence[Request], prepared: Any = None) -> list[Response]:
+        Raises:
+            ModelError: The clips did not arrive whole in the inputs.
+        """
+        start_s = time.perf_counter()
+        texts = [self.render(request.prompt, len(request.audio)) for request in requests]
+        made = self._engine.prepare(texts, requests)
+        return Prepared(tuple(texts), made, time.perf_counter() - start_s)
+
+    def generate(
+        self, requests: Sequence[Request], prepared: Prepared | None = None
+    ) -> list[Response]:
         """Answers a batch.
 
         The device is drained before each clock reading, so `e2e_s` covers features,
@@ -126,42 +172,33 @@ class TransformersBackend:
         """
         import torch
 
-        texts = [self.render(request.prompt, len(request.audio)) for request in requests]
-        settings = self._generation_settings(requests[0].generation.max_new_tokens)
-        config = generation.generation_config(settings)
-        self.model.generation_config = config
-        self._device.synchronize()
-        start_s = time.perf_counter()
-        encoded = inputs.encode(self.processor, texts, requests)
-        on_device = self.to_device(encoded)
+        asked = requests[0].generation
+        clock = StageClock(self._device)
         self._encoder_batches.clear()
-        watch = generation.FiniteWatch()
+        clock.start(prepared.seconds if prepared else 0.0)
+        ready = prepared or self.prepare(requests)
+        limits = self._limits(asked)
         with torch.inference_mode():
-            rows = self._generate(on_device, config, watch)
-        new_tokens = rows[:, on_device["input_ids"].shape[1] :].tolist()
-        replies = [self._cut_at_end(row) for row in new_tokens]
+            rows = self._engine.generate(ready.inputs, limits, clock)
+        replies = [_cut_at_end(row, limits) for row in rows.tokens.tolist()]
+        clock.generated()
         decoded = self.processor.tokenizer.batch_decode(
             replies, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
-        failed = watch.bad_rows()
-        self._device.synchronize()
-        e2e_s = time.perf_counter() - start_s
+        clock.decoded()
         self._check_encoder_heard(sum(len(request.audio) for request in requests))
-        input_tokens = inputs.num_input_tokens(
-            encoded, requests, self.processor.feature_extractor.hop_length, self._audio_id
+        timing = clock.times()
+        parts = zip(
+            replies,
+            decoded,
+            rows.not_finite.tolist(),
+            self._option_logits(rows.first_logits, asked.options),
+            strict=True,
         )
         return [
-            self._response(request, input_text, text, reply, num_in, Timing(e2e_s), bad)
-            for request, input_text, text, reply, num_in, bad in zip(
-                requests, texts, decoded, replies, input_tokens, failed, strict=True
-            )
+            self._response(request, input_text, _Reply(*part), timing)
+            for request, input_text, part in zip(requests, ready.texts, parts, strict=True)
         ]
-
-    def to_device(self, encoded: Any) -> dict[str, Any]:
-        """Moves a batch to the device, features in the model's precision."""
-        moved = {key: value.to(self._device.torch_name) for key, value in encoded.items()}
-        moved["input_features"] = moved["input_features"].to(self.model.dtype)
-        return moved
 
     def identity(self, certified: bool) -> Mapping[str, Any]:
         """Model files, pinned generation settings, precision and attention."""
@@ -171,7 +208,7 @@ class TransformersBackend:
             "generation": settings,
             "dtype": self._settings.data_type,
             "attention": self._settings.attention,
-            "engine": self._settings.engine,
+            "engine": self.engine,
             "padding_side": "left",
         }
 
@@ -181,13 +218,23 @@ class TransformersBackend:
             "architecture": type(self.model).__name__,
             "num_parameters": sum(p.numel() for p in self.model.parameters()),
             "attention": self.model.config._attn_implementation,
+            "engine": self.engine,
             "sampling_rate_hz": self.sampling_rate_hz,
             "max_audio_s": self.max_audio_s,
         }
 
     def work(self, requests: Sequence[Request], output_tokens: int) -> Mapping[str, StageWork]:
-        """FLOPs and bytes by stage."""
-        return {}
+        """FLOPs and bytes by stage; see work.py."""
+        hop = self.processor.feature_extractor.hop_length
+        frames = [[-(-len(c.waveform) // hop) for c in request.audio] for request in requests]
+        texts = [self.render(request.prompt, len(request.audio)) for request in requests]
+        shape = BatchShape(
+            frames=frames,
+            text_tokens=[self._num_text_tokens(text) for text in texts],
+            output_tokens=[output_tokens] * len(requests),
+        )
+        fast = self.engine == "fast"
+        return batch_work(self.model.config, shape, self.model.dtype.itemsize, fast)
 
     def close(self) -> None:
         """Drops the model."""
@@ -203,69 +250,68 @@ class TransformersBackend:
             del settings["max_new_tokens"]
         return settings
 
-    def _load_processor(self) -> Any:
-        import transformers
-
-        path = self._settings.model_path
-        with _named_failures(f"{path}: the processor's files cannot be used"):
-            processor = transformers.AutoProcessor.from_pretrained(
-                path, local_files_only=True, trust_remote_code=False
-            )
-            if processor.tokenizer.pad_token_id is None:
-                raise ValueError("the tokenizer has no pad token")
-        return processor
-
-    def _checkpoint_generation_config(self) -> Any:
-        import transformers
-
-        if not (self._settings.model_path / "generation_config.json").is_file():
-            return None
-        path = self._settings.model_path
-        with _named_failures(f"{path / 'generation_config.json'} cannot be used"):
-            return transformers.GenerationConfig.from_pretrained(path, local_files_only=True)
-
-    def _cut_at_end(self, tokens: list[int]) -> list[int]:
-        for position, token in enumerate(tokens):
-            if token in self._eos:
-                return tokens[: position + 1]
-        return tokens
-
-    def _generate(
-        self, on_device: dict[str, Any], config: Any, watch: generation.FiniteWatch
-    ) -> Any:
-        if self._settings.engine == "stock":
-            return self.model.generate(
-                **on_device, generation_config=config, logits_processor=[watch]
-            )
-        longest = int(on_device["feature_attention_mask"].sum(-1).max())
-        positions = trim.positions_needed(longest, self._encoder.config.max_source_positions)
-        with trim.fewer_positions(self._encoder, positions):
-            return self.model.generate(
-                **trim.trim_features(on_device, positions),
-                generation_config=config,
-                logits_processor=[watch],
-            )
-
-    def _response(  # noqa: PLR0913, PLR0917  (what a reply is made of)
-        self,
-        request: Request,
-        input_text: str,
-        text: str,
-        reply: list[int],
-        num_in: int,
-        timing: Timing,
-        bad: bool,
+    def _response(
+        self, request: Request, input_text: str, reply: _Reply, timing: Timing
     ) -> Response:
+        bad = reply.not_finite
         return Response(
             sample_id=request.sample_id,
-            text="" if bad else text,
+            text="" if bad else reply.text,
             input_text=input_text,
-            input_tokens=num_in,
-            output_tokens=len(reply),
-            finish_reason="" if bad else ("stop" if reply[-1] in self._eos else "length"),
+            input_tokens=self._num_input_tokens(input_text, request),
+            output_tokens=len(reply.tokens),
+            finish_reason="" if bad else self._finish_reason(request.generation, reply.tokens),
             timing=timing,
             error=NON_FINITE if bad else "",
+            output_ids=tuple(reply.tokens),
+            option_logits=() if bad else reply.option_logits,
         )
+
+    def _finish_reason(self, asked: Generation, reply: list[int]) -> str:
+        if reply[-1] in self._eos:
+            return "stop"
+        enough = self._limits(asked).enough
+        return "answer" if enough and enough(reply) else "length"
+
+    def _limits(self, asked: Generation) -> Limits:
+        if asked not in self._known_limits:
+            pattern = re.compile(asked.stop_pattern)
+
+            def enough(tokens: list[int]) -> bool:
+                text = self.processor.tokenizer.decode(tokens, skip_special_tokens=True)
+                return pattern.match(text) is not None
+
+            self._known_limits[asked] = Limits(
+                asked.max_new_tokens,
+                () if asked.ignore_eos else tuple(self._eos),
+                enough if asked.stop_pattern else None,
+            )
+        return self._known_limits[asked]
+
+    def _option_logits(self, logits: Any, options: tuple[str, ...]) -> list[tuple[float, ...]]:
+        """Per row of (B, V) the options' logits: the higher of "C" and " C", first token."""
+        if not options:
+            return [()] * len(logits)
+        if options not in self._option_ids:
+            tokenizer = self.processor.tokenizer
+            self._option_ids[options] = [
+                [tokenizer(before + option)["input_ids"][0] for before in ("", " ")]
+                for option in options
+            ]
+        scores = logits[:, self._option_ids[options]].float().amax(dim=-1)
+        return [tuple(row) for row in scores.tolist()]
+
+    def _num_input_tokens(self, text: str, request: Request) -> int:
+        """Tokens that enter the language model, audio positions included."""
+        hop = self.processor.feature_extractor.hop_length
+        clips = (inputs.num_audio_tokens(len(clip.waveform), hop) for clip in request.audio)
+        return self._num_text_tokens(text) + sum(clips)
+
+    def _num_text_tokens(self, text: str) -> int:
+        if text not in self._text_tokens:
+            ids = self.processor.tokenizer(text)["input_ids"]
+            self._text_tokens[text] = sum(token != self._audio_id for token in ids)
+        return self._text_tokens[text]
 
     def _note_encoder_batch(
         self, _encoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -284,27 +330,9 @@ class TransformersBackend:
             )
 
 
-@contextmanager
-def _named_failures(what: str) -> Iterator[None]:
-    """Turns what transformers raises on broken files into one line."""
-    from huggingface_hub import errors as hub_errors
-
-    # Newer releases check configurations by a class of exceptions of their own.
-    strict = getattr(hub_errors, "StrictDataclassError", OSError)
-    kinds = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ImportError)
-    try:
-        yield
-    except (*kinds, strict) as error:
-        detail = one_line(" ".join(str(error).split()))[:300]
-        raise ModelError(f"{what}: {type(error).__name__}: {detail}") from error
-
-
-def _refuse_partial_load(report: Mapping[str, Any], path: Path) -> None:
-    missing = sorted(report.get("missing_keys", ()))
-    mismatched = sorted(str(key) for key in report.get("mismatched_keys", ()))
-    if missing or mismatched:
-        names = ", ".join([*missing, *mismatched][:5])
-        raise ModelError(
-            f"{path}: {len(missing)} weights are missing and {len(mismatched)} have another "
-            f"shape ({names}); transformers would fill them with random numbers"
-        )
+def _cut_at_end(tokens: list[int], limits: Limits) -> list[int]:
+    """A reply up to its end token or to where it was enough; other rows may have gone on."""
+    for num, token in enumerate(tokens, start=1):
+        if token in limits.end_ids or (limits.enough and limits.enough(tokens[:num])):
+            return tokens[:num]
+    return tokens

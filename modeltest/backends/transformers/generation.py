@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from modeltest.backends.transformers.fast import Limits
+from modeltest.backends.transformers.stages import StageClock
+
 
 def pinned_settings(max_new_tokens: int, eos: Sequence[int], pad: int) -> dict[str, Any]:
     """Every generation setting that could change a reply, with its value.
 
     Args:
         max_new_tokens: Longest reply.
-        eos: Token ids that end a reply.
+        eos: Token ids that end a reply; none lets every reply have `max_new_tokens`.
         pad: Token id that fills up rows that ended early.
     """
     return {
@@ -30,7 +33,7 @@ def pinned_settings(max_new_tokens: int, eos: Sequence[int], pad: int) -> dict[s
         "no_repeat_ngram_size": 0,
         "length_penalty": 1.0,
         "use_cache": True,
-        "eos_token_id": list(eos),
+        "eos_token_id": list(eos) or None,
         "pad_token_id": pad,
     }
 
@@ -50,21 +53,54 @@ def eos_token_ids(checkpoint_config: Any, tokenizer: Any) -> list[int]:
     return sorted(eos) if isinstance(eos, (list, tuple)) else [int(eos)]
 
 
-class FiniteWatch:
-    """A logits processor that changes nothing and remembers rows with NaN or infinite logits.
+class LogitsWatch:
+    """A logits processor that changes nothing and keeps what `generate` does not return.
 
-    Such a row's argmax is meaningless: fp16 overflow shows as `!!!!`, not as an error.
+    A row with NaN or infinite logits has a meaningless argmax: fp16 overflow shows as
+    `!!!!`, not as an error.
+
+    Attributes:
+        not_finite: (B,) bool on the device, rows with such logits at any step.
+        first_logits: (B, V), the first step's.
     """
 
     def __init__(self) -> None:
-        self._bad: Any = None
+        self.not_finite: Any = None
+        self.first_logits: Any = None
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
-        """Looks at the logits of one step, shape (batch, vocabulary); stays on the device."""
+        """Looks at the logits of one step, (B, V); stays on the device."""
         bad = ~scores.isfinite().all(dim=-1)
-        self._bad = bad if self._bad is None else self._bad | bad
+        self.not_finite = bad if self.not_finite is None else self.not_finite | bad
+        if self.first_logits is None:
+            self.first_logits = scores
         return scores
 
-    def bad_rows(self) -> list[bool]:
-        """Per row whether any step was not finite; waits for the device."""
-        return [bool(bad) for bad in self._bad.tolist()]
+
+class TokenMarks:
+    """A stopping criterion that never stops and tells the clock of each new token."""
+
+    def __init__(self, clock: StageClock) -> None:
+        self._clock = clock
+
+    def __call__(self, input_ids: Any, scores: Any, **_ignored: Any) -> Any:
+        """Marks the token; False for every row of (B, T) ids."""
+        import torch
+
+        self._clock.token_done()
+        return input_ids.new_zeros(len(input_ids), dtype=torch.bool)
+
+
+class EnoughTokens:
+    """A stopping criterion that ends a batch when no row needs another token."""
+
+    def __init__(self, limits: Limits, num_input: int) -> None:
+        self._limits = limits
+        self._num_input = num_input
+
+    def __call__(self, input_ids: Any, scores: Any, **_ignored: Any) -> Any:
+        """One bool for every row of (B, T) ids."""
+        import torch
+
+        enough = self._limits.all_enough(input_ids[:, self._num_input :])
+        return torch.full((len(input_ids),), enough, device=input_ids.device)

@@ -111,23 +111,20 @@ def check_inputs(processor: Any, inputs: Any, requests: Sequence[Request]) -> No
         raise ModelError(f"{release} padded on the right, which changes the replies")
 
 
-def expected_audio_tokens(requests: Sequence[Request], hop: int) -> tuple[list[int], list[int]]:
-    """Audio tokens per request after and before expansion.
+def num_audio_tokens(num_samples: int, hop: int) -> int:
+    """Audio tokens of a clip.
 
     The encoder halves the frames twice: a convolution of stride 2, then average pooling
     (transformers, `_get_feat_extract_output_lengths` of Qwen2AudioEncoder).
     """
-    expanded = []
-    for request in requests:
-        frames = [-(-len(clip.waveform) // hop) for clip in request.audio]
-        expanded.append(sum(((f - 1) // 2 + 1 - 2) // 2 + 1 for f in frames))
+    frames = -(-num_samples // hop)
+    return ((frames - 1) // 2 + 1 - 2) // 2 + 1
+
+
+def expected_audio_tokens(requests: Sequence[Request], hop: int) -> tuple[list[int], list[int]]:
+    """Audio tokens per request after and before expansion."""
+    expanded = [
+        sum(num_audio_tokens(len(clip.waveform), hop) for clip in request.audio)
+        for request in requests
+    ]
     return expanded, [len(request.audio) for request in requests]
-
-
-def num_input_tokens(
-    inputs: Any, requests: Sequence[Request], hop: int, audio_id: int
-) -> list[int]:
-    """Tokens that enter the language model per request, audio positions included."""
-    expanded, _ = expected_audio_tokens(requests, hop)
-    text = inputs["attention_mask"].sum(-1) - (inputs["input_ids"] == audio_id).sum(-1)
-    return [int(t) + e for t, e in zip(text.tolist(), expanded, strict=True)]

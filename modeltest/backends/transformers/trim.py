@@ -26,16 +26,6 @@ def positions_needed(num_frames: int, max_positions: int) -> int:
     return min(needed + needed % 2, max_positions)
 
 
-def trim_features(inputs: dict[str, Any], num_positions: int) -> dict[str, Any]:
-    """Inputs with features (C, M, F) and their mask (C, F) cut to the positions' frames."""
-    num_frames = num_positions * FRAMES_PER_POSITION
-    return {
-        **inputs,
-        "input_features": inputs["input_features"][:, :, :num_frames],
-        "feature_attention_mask": inputs["feature_attention_mask"][:, :num_frames],
-    }
-
-
 @contextmanager
 def fewer_positions(encoder: Any, num_positions: int) -> Iterator[None]:
     """Lets a Qwen2AudioEncoder take shorter features; restores it afterwards."""

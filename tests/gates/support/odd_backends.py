@@ -11,7 +11,9 @@ def _replace_generate(change: Callable[[Any, Any], Any]) -> None:
     from modeltest.backends.null import NullBackend
 
     original = NullBackend.generate
-    NullBackend.generate = lambda self, requests: change(requests, lambda: original(self, requests))
+    NullBackend.generate = lambda self, requests, prepared=None: change(
+        requests, lambda: original(self, requests)
+    )
 
 
 def answer_unclearly() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from modeltest.protocols import Task
-from modeltest.records import Generation, Prompt, Response, Sample
+from modeltest.records import Generation, Prompt, Response, Sample, Score
 from modeltest.settings.schema import TaskSettings
 from modeltest.tasks.factory import make_task
 
@@ -56,7 +57,7 @@ def test_facts_of_the_task_file() -> None:
     task = vocalsound(version="1.3", max_new_tokens=7)
     assert task.name == "vocalsound"
     assert task.version == "1.3"
-    assert task.generation() == Generation(max_new_tokens=7)
+    assert task.generation() == Generation(max_new_tokens=7, options=tuple("ABCDEF"))
     assert task.labels == ("laughter", "sigh", "cough", "throatclearing", "sneeze", "sniff")
 
 
@@ -133,3 +134,27 @@ def test_a_task_of_other_choices() -> None:
     assert task.score(sample("cat"), response("A cat is heard. B: Cat meow")).correct
     assert task.score(sample("dog"), response("A dog barks")).correct
     assert not task.score(sample("dog"), response("B")).correct
+
+
+def test_stopping_at_the_answer_waits_for_the_letter_and_its_name() -> None:
+    pattern = re.compile(vocalsound(stop_at_answer=True).generation().stop_pattern)
+    for whole in ("C: Cough", " c. cough, because", "(D) Throat clearing", "A: Laughter B"):
+        assert pattern.match(whole), whole
+    for more in ("C", "C:", "C: Yawn", "C: Sneeze", "Cough", "It is C: Cough", "C: Coughing"):
+        assert not pattern.match(more), more
+
+
+def test_the_highest_option_is_an_answer_of_its_own() -> None:
+    task = vocalsound()
+    cough = Sample("s", (), "cough")
+
+    def scored(*logits: float) -> Score:
+        return task.score(cough, Response("s", "A: Laughter", option_logits=logits))
+
+    score = scored(0.1, 0.2, 3.0, -1.0, 0.0, 2.9)
+    assert (score.answer, score.option_answer) == ("laughter", "cough")
+    assert (score.correct, score.option_correct) == (False, True)
+    assert scored(1.0, 1.0, 0.0, 0.0, 0.0, 0.0).option_answer is None
+    assert scored().option_answer is None
+    failed = task.score(cough, Response("s", "", error="x", option_logits=(0, 0, 9, 0, 0, 0)))
+    assert (failed.option_answer, failed.option_correct) == (None, False)

@@ -1,0 +1,125 @@
+"""The two ways to run a batch: the model's own modules directly, or transformers' `generate`.
+
+Both are greedy, both tell the same clock about the same stages, and both give the same tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from modeltest.backends.transformers import generation, inputs
+from modeltest.backends.transformers.fast import FastGenerator, Limits, only
+from modeltest.backends.transformers.fast_inputs import BatchBuilder
+from modeltest.backends.transformers.stages import StageClock
+from modeltest.records import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What an engine made of a batch, still on the device.
+
+    Attributes:
+        tokens: (B, steps) int64; what follows a row's end token has no meaning.
+        not_finite: (B,) bool, rows with NaN or infinite logits at any step.
+        first_logits: (B, V), those of the first new token.
+    """
+
+    tokens: Any
+    not_finite: Any
+    first_logits: Any
+
+
+class Engine(Protocol):
+    """Host part and device part of a batch."""
+
+    def prepare(self, texts: Sequence[str], requests: Sequence[Request]) -> Any:
+        """Tokens and features on the host; needs no loaded model."""
+        ...
+
+    def attach(self, model: Any) -> None:
+        """Takes the loaded model."""
+        ...
+
+    def generate(self, prepared: Any, limits: Limits, clock: StageClock) -> Rows:
+        """New tokens of a prepared batch."""
+        ...
+
+
+class FastEngine:
+    """Trimmed encoder, one pass per token, cache of the final size; see fast.py."""
+
+    def __init__(self, processor: Any, device_name: str, pad_id: int) -> None:
+        self._builder = BatchBuilder(processor, processor.feature_extractor.nb_max_frames // 2)
+        self._device_name = device_name
+        self._pad_id = pad_id
+        self._generator: FastGenerator | None = None
+
+    def attach(self, model: Any) -> None:
+        """Finds the model's modules."""
+        self._generator = FastGenerator(model)
+
+    def prepare(self, texts: Sequence[str], requests: Sequence[Request]) -> Any:
+        """A Batch on the host."""
+        return self._builder.build(texts, requests)
+
+    def generate(self, prepared: Any, limits: Limits, clock: StageClock) -> Rows:
+        """Runs the modules."""
+        if self._generator is None:
+            raise RuntimeError("the model is not loaded")
+        batch = self._generator.to_device(prepared, self._device_name)
+        clock.features_done()
+        made = self._generator.generate(batch, limits, self._pad_id, clock)
+        return Rows(made.tokens, made.not_finite, made.first_logits)
+
+
+class StockEngine:
+    """The processor's features of 30 s per clip and `generate`, for reference."""
+
+    def __init__(self, processor: Any, device_name: str, pad_id: int) -> None:
+        self._processor = processor
+        self._device_name = device_name
+        self._pad_id = pad_id
+        self._model: Any = None
+        self._clock: StageClock | None = None
+
+    def attach(self, model: Any) -> None:
+        """Watches the encoder, whose start, and the projector, whose end is the stage's."""
+        self._model = model
+        only(model, "Qwen2AudioEncoder").register_forward_pre_hook(self._encodes)
+        only(model, "Qwen2AudioMultiModalProjector").register_forward_hook(self._projected)
+
+    def prepare(self, texts: Sequence[str], requests: Sequence[Request]) -> Any:
+        """The processor's own inputs, compared with what was asked for."""
+        return inputs.encode(self._processor, texts, requests)
+
+    def generate(self, prepared: Any, limits: Limits, clock: StageClock) -> Rows:
+        """Calls `generate` with every setting pinned."""
+        moved = {key: value.to(self._device_name) for key, value in prepared.items()}
+        moved["input_features"] = moved["input_features"].to(self._model.dtype)
+        clock.features_done()
+        self._clock = clock
+        config = generation.generation_config(
+            generation.pinned_settings(limits.max_new_tokens, limits.end_ids, self._pad_id)
+        )
+        self._model.generation_config = config
+        watch = generation.LogitsWatch()
+        rows = self._model.generate(
+            **moved,
+            generation_config=config,
+            logits_processor=[watch],
+            stopping_criteria=[
+                generation.TokenMarks(clock),
+                generation.EnoughTokens(limits, moved["input_ids"].shape[1]),
+            ],
+        )
+        return Rows(rows[:, moved["input_ids"].shape[1] :], watch.not_finite, watch.first_logits)
+
+    def _encodes(self, *_ignored: Any) -> None:
+        if self._clock is not None:
+            self._clock.encoder_starts()
+
+    def _projected(self, *_ignored: Any) -> None:
+        if self._clock is not None:
+            self._clock.encoder_done()

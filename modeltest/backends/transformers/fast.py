@@ -1,0 +1,244 @@
+"""Greedy generation by the model's own modules, without what a batch does not need.
+
+The encoder runs on the batch's longest clip, the language model's head on the last position
+only, keys and values are written into a cache of the final size, and nothing is done twice
+per step. No module is written again: encoder, projector, decoder and head are the model's.
+
+Shape suffixes: B requests, C clips, M mel bins, F mel frames, T input tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from modeltest.backends.transformers import trim
+from modeltest.backends.transformers.kv_cache import PreallocatedCache
+from modeltest.backends.transformers.stages import StageClock
+
+ATTENTIONS = ("sdpa", "eager")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch on the host or on the device, left-padded.
+
+    Attributes:
+        input_ids: (B, T) int64, audio tokens expanded.
+        attention_mask: (B, T) int64, 1 for real tokens.
+        features: (C, M, F) float, F twice the encoder's positions.
+        num_frames: (C,) int64, frames that each clip fills.
+        is_audio: (B, T) bool, where the clips' embeddings go, in the clips' order.
+    """
+
+    input_ids: Any
+    attention_mask: Any
+    features: Any
+    num_frames: Any
+    is_audio: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When the replies of a batch end.
+
+    Attributes:
+        max_new_tokens: Most tokens of a reply.
+        end_ids: Tokens that end a reply; none goes on to `max_new_tokens`.
+        enough: Whether a reply needs no more than these tokens; None never says so.
+    """
+
+    max_new_tokens: int
+    end_ids: tuple[int, ...] = ()
+    enough: Callable[[list[int]], bool] | None = None
+
+    def all_enough(self, tokens: Any) -> bool:
+        """Whether no row of (B, steps) needs another token, `end_ids` aside; may wait."""
+        return self.enough is not None and all(map(self.enough, tokens.tolist()))
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """New tokens of a batch.
+
+    Attributes:
+        tokens: (B, steps) int64 on the device.
+        not_finite: (B,) bool, rows with NaN or infinite logits at any step.
+        first_logits: (B, V), the prefill's.
+    """
+
+    tokens: Any
+    not_finite: Any
+    first_logits: Any
+
+
+class FastGenerator:
+    """Runs a loaded Qwen2AudioForConditionalGeneration; needs no processor."""
+
+    def __init__(self, model: Any) -> None:
+        self._encoder = only(model, "Qwen2AudioEncoder")
+        self._projector = only(model, "Qwen2AudioMultiModalProjector")
+        self._body = only(model, "Qwen2Model")
+        self._head = model.get_output_embeddings()
+        self._embed = model.get_input_embeddings()
+        self._dtype = next(model.parameters()).dtype
+
+    @property
+    def max_positions(self) -> int:
+        """Positions of the untrimmed encoder."""
+        return int(self._encoder.config.max_source_positions)
+
+    def to_device(self, batch: Batch, device: str) -> Batch:
+        """Moves a batch, features in the model's precision."""
+        return Batch(
+            batch.input_ids.to(device),
+            batch.attention_mask.to(device),
+            batch.features.to(device, self._dtype),
+            batch.num_frames.to(device),
+            batch.is_audio.to(device),
+        )
+
+    def generate(self, batch: Batch, limits: Limits, pad_id: int, clock: StageClock) -> Generated:
+        """Greedy decoding of a batch on the device; call it in inference mode.
+
+        Args:
+            batch: On the model's device.
+            limits: When the replies end.
+            pad_id: Fills rows that ended before the others.
+            clock: Told when encoder and tokens are done.
+        """
+        import torch
+
+        embeds = self._embed_batch(batch, clock)
+        masks = _Masks(batch.attention_mask, limits.max_new_tokens, embeds.dtype)
+        positions = (batch.attention_mask.cumsum(-1) - 1).clamp(min=0)
+        cache = PreallocatedCache(batch.input_ids.shape[1] + limits.max_new_tokens)
+        rows = _Rows(len(batch.input_ids), limits, pad_id, embeds.device)
+        while True:
+            hidden = self._body(
+                inputs_embeds=embeds,
+                attention_mask=masks.of_step(rows.num_tokens),
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state
+            rows.take(self._head(hidden[:, -1]))
+            clock.token_done()
+            if rows.complete():
+                break
+            embeds = self._embed(rows.newest.unsqueeze(1))
+            positions = positions[:, -1:] + 1
+        return Generated(torch.stack(rows.tokens, dim=1), rows.not_finite, rows.first_logits)
+
+    def _embed_batch(self, batch: Batch, clock: StageClock) -> Any:
+        """(B, T, hidden): tokens, the clips' embeddings in the place of audio tokens."""
+        audio = self._encode(batch)
+        clock.encoder_done()
+        embeds = self._embed(batch.input_ids)
+        return embeds.masked_scatter(batch.is_audio.unsqueeze(-1), audio.to(embeds.dtype))
+
+    def _encode(self, batch: Batch) -> Any:
+        """Embeddings of the clips' audio tokens, one after the other, (tokens, hidden)."""
+        import torch
+
+        num_positions = batch.features.shape[-1] // trim.FRAMES_PER_POSITION
+        # The encoder's own arithmetic: a convolution of stride 2, then pooling by 2.
+        filled = (batch.num_frames - 1) // 2 + 1
+        num_tokens = (filled - 2) // 2 + 1
+        place = torch.arange(num_positions, device=filled.device)
+        hidden = place >= filled[:, None]
+        mask = torch.zeros(hidden.shape, dtype=batch.features.dtype, device=hidden.device)
+        mask = mask.masked_fill(hidden, float("-inf"))[:, None, None, :]
+        mask = mask.expand(-1, 1, num_positions, -1)
+        with trim.fewer_positions(self._encoder, num_positions):
+            output = self._encoder(batch.features, attention_mask=mask).last_hidden_state
+        kept = torch.arange(output.shape[1], device=filled.device) < num_tokens[:, None]
+        return self._projector(output[kept])
+
+
+class _Rows:
+    """The new tokens of a batch while it is generated; everything stays on the device."""
+
+    def __init__(self, num_rows: int, limits: Limits, pad_id: int, device: Any) -> None:
+        import torch
+
+        self._limits = limits
+        self._pad_id = pad_id
+        self._end_ids = torch.tensor(limits.end_ids, device=device, dtype=torch.int64)
+        self._ended = torch.zeros(num_rows, dtype=torch.bool, device=device)
+        self.not_finite = torch.zeros(num_rows, dtype=torch.bool, device=device)
+        self.first_logits: Any = None
+        self.tokens: list[Any] = []
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that each row has."""
+        return len(self.tokens)
+
+    @property
+    def newest(self) -> Any:
+        """(B,), the last token of each row."""
+        return self.tokens[-1]
+
+    def take(self, logits: Any) -> None:
+        """Chooses the next token of each row from (B, V)."""
+        import torch
+
+        if self.first_logits is None:
+            self.first_logits = logits
+        self.not_finite |= ~logits.isfinite().all(dim=-1)
+        chosen = logits.argmax(dim=-1).masked_fill(self._ended, self._pad_id)
+        if self._limits.end_ids:
+            self._ended |= torch.isin(chosen, self._end_ids)
+        self.tokens.append(chosen)
+
+    def complete(self) -> bool:
+        """Whether no row needs another token; waits for the device where that depends on it."""
+        import torch
+
+        if self.num_tokens == self._limits.max_new_tokens:
+            return True
+        if self._limits.end_ids and bool(self._ended.all()):
+            return True
+        if self._limits.enough is None:
+            return False
+        return self._limits.all_enough(torch.stack(self.tokens, dim=1))
+
+
+class _Masks:
+    """Additive attention masks of prefill and steps; None where nothing is padded."""
+
+    def __init__(self, attention_mask: Any, max_new_tokens: int, dtype: Any) -> None:
+        import torch
+
+        self._length = attention_mask.shape[1]
+        self._keys = self._prefill = None
+        if bool(attention_mask.all()):
+            return
+        lowest = torch.finfo(dtype).min
+        hidden = attention_mask == 0
+        keys = torch.zeros(
+            (len(hidden), self._length + max_new_tokens), dtype=dtype, device=hidden.device
+        )
+        keys[:, : self._length].masked_fill_(hidden, lowest)
+        self._keys = keys[:, None, None, :]
+        later = torch.ones((self._length,) * 2, dtype=torch.bool, device=hidden.device).triu(1)
+        blocked = later | hidden[:, None, :]
+        # A padded position sees itself, or its softmax would be over nothing.
+        blocked &= ~torch.eye(self._length, dtype=torch.bool, device=hidden.device)
+        self._prefill = torch.zeros(blocked.shape, dtype=dtype, device=hidden.device).masked_fill_(
+            blocked, lowest
+        )[:, None]
+
+    def of_step(self, step: int) -> Any:
+        """(B, 1, T, T) for the prefill, (B, 1, 1, T + step) for a later step, or None."""
+        if self._keys is None or step == 0:
+            return self._prefill
+        return self._keys[..., : self._length + step]
+
+
+def only(model: Any, class_name: str) -> Any:
+    """The model's one module of a class."""
+    [found] = [module for module in model.modules() if type(module).__name__ == class_name]
+    return found

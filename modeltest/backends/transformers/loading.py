@@ -1,0 +1,109 @@
+"""A checkpoint's processor, generation settings and weights, from its folder only.
+
+Offline by construction: nothing is fetched, safetensors only, no code of the checkpoint runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from modeltest.errors import ModelError, one_line
+
+_TORCH_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+
+
+def load_processor(path: Path) -> Any:
+    """The checkpoint's Qwen2AudioProcessor.
+
+    Raises:
+        ModelError: Its files cannot be used.
+    """
+    import transformers
+
+    with _named_failures(f"{path}: the processor's files cannot be used"):
+        processor = transformers.AutoProcessor.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
+        if processor.tokenizer.pad_token_id is None:
+            raise ValueError("the tokenizer has no pad token")
+    return processor
+
+
+def load_generation_config(path: Path) -> Any:
+    """The checkpoint's generation settings, or None where it has none.
+
+    Raises:
+        ModelError: The file cannot be used.
+    """
+    import transformers
+
+    file = path / "generation_config.json"
+    if not file.is_file():
+        return None
+    with _named_failures(f"{file} cannot be used"):
+        return transformers.GenerationConfig.from_pretrained(path, local_files_only=True)
+
+
+def load_model(path: Path, data_type: str, attention: str) -> Any:
+    """The model on the host, every weight from the checkpoint.
+
+    Args:
+        path: The checkpoint's folder.
+        data_type: `bf16`, `fp16` or `fp32`.
+        attention: `sdpa`, `eager` or `flash_attention_2`.
+
+    Raises:
+        ModelError: It cannot be loaded, or weights are missing or have another shape.
+    """
+    import torch
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    release = tuple(int(part) for part in transformers.__version__.split(".")[:2])
+    dtype_keyword = "dtype" if release >= (4, 56) else "torch_dtype"
+    if attention == "flash_attention_2" and release < (5, 0):
+        raise ModelError(
+            f"transformers {transformers.__version__} gives the audio encoder a mask that "
+            "flash_attention_2 misreads; use sdpa or eager, or transformers 5"
+        )
+    with _named_failures(f"{path}: the model cannot be loaded"):
+        model, report = transformers.Qwen2AudioForConditionalGeneration.from_pretrained(
+            path,
+            attn_implementation=attention,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **{dtype_keyword: getattr(torch, _TORCH_DTYPES[data_type])},
+        )
+    _refuse_partial_load(report, path)
+    return model
+
+
+@contextmanager
+def _named_failures(what: str) -> Iterator[None]:
+    """Turns what transformers raises on broken files into one line."""
+    from huggingface_hub import errors as hub_errors
+
+    # Newer releases check configurations by a class of exceptions of their own.
+    strict = getattr(hub_errors, "StrictDataclassError", OSError)
+    kinds = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ImportError)
+    try:
+        yield
+    except (*kinds, strict) as error:
+        detail = one_line(" ".join(str(error).split()))[:300]
+        raise ModelError(f"{what}: {type(error).__name__}: {detail}") from error
+
+
+def _refuse_partial_load(report: Mapping[str, Any], path: Path) -> None:
+    missing = sorted(report.get("missing_keys", ()))
+    mismatched = sorted(str(key) for key in report.get("mismatched_keys", ()))
+    if missing or mismatched:
+        names = ", ".join([*missing, *mismatched][:5])
+        raise ModelError(
+            f"{path}: {len(missing)} weights are missing and {len(mismatched)} have another "
+            f"shape ({names}); transformers would fill them with random numbers"
+        )
