@@ -59,6 +59,8 @@ def one_line(text: str) -> str:
 
     Control, direction and other invisible characters and lone surrogates become escapes.
     """
+    if text.isprintable():  # nearly always, and far cheaper to find out at once
+        return text
     return "".join(
         character if character.isprintable() else repr(character)[1:-1] for character in text
     )

@@ -186,6 +186,7 @@ class Response:
         text: Decoded new tokens without special tokens; empty when `error` is set.
         input_text: The rendered model input.
         input_tokens: Tokens that entered the language model, audio positions included.
+        audio_tokens: Those among them that stand for audio.
         output_tokens: New tokens, the end token included.
         finish_reason: `stop` (end token), `answer` (stop pattern) or `length`; empty when
             `error` is set.
@@ -204,6 +205,7 @@ class Response:
     error: str = ""
     output_ids: tuple[int, ...] = ()
     option_logits: tuple[float, ...] = ()
+    audio_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,27 @@ done
 
 step() { echo "== $* ($(date +%T))"; }
 
+# tool COMMAND PACKAGE: what a check needs; none is passed over because its tool is missing.
+tool() {
+    if command -v "$1" >/dev/null; then return; fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "installing $2, for $1"
+        apt-get install -y -qq "$2" >/dev/null 2>&1 ||
+            { apt-get update -qq && apt-get install -y -qq "$2"; } >/dev/null || true
+    fi
+    command -v "$1" >/dev/null || fail "$1 is missing; install it (Debian: apt-get install $2)"
+}
+
+step "tools"
+tool shellcheck shellcheck
+if ! $fast; then
+    # The gates kill at chosen system calls, and mount disks that are full or read-only.
+    tool git git
+    tool strace strace
+    tool mount mount
+    tool unshare util-linux
+fi
+
 PYTHON=""
 step "environment"
 prepare_environment "$root" dev
@@ -38,7 +59,7 @@ step "lint and types"
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
 "$PYTHON" -m mypy
-if command -v shellcheck >/dev/null; then shellcheck --external-sources scripts/*.sh .ci/run; fi
+shellcheck --external-sources scripts/*.sh .ci/run
 
 if $fast; then
     step "unit tests"
@@ -72,10 +93,6 @@ if [ "${#gates[@]}" -gt 0 ]; then
 fi
 
 step "fault gates"
-# The gates kill at chosen system calls; a missing tool fails them rather than hiding them.
-if ! command -v strace >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    apt-get install -y -qq strace >/dev/null || { apt-get update -qq && apt-get install -y -qq strace >/dev/null; }
-fi
 "$PYTHON" tests/gates/run_all.py "${gates[@]}"
 
 step "done"

@@ -35,13 +35,18 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 
 
 class ChildProcess:
-    """A child that answers one request at a time."""
+    """A child that answers requests one after the other.
+
+    Attributes:
+        num_pending: Requests that were sent and not yet answered.
+    """
 
     def __init__(self, memory_bytes: int, timeout_s: float) -> None:
         """Starts it and returns at once; `send` waits until it is ready."""
         self._timeout_s = timeout_s
         self._deadline_s = 0.0
         self._ready = False
+        self.num_pending = 0
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-c", _CODE, json.dumps([sys.path, memory_bytes, timeout_s])],
             stdin=subprocess.PIPE,
@@ -60,7 +65,10 @@ class ChildProcess:
         return self._process.poll() is None
 
     def send(self, request: Mapping[str, Any], payload: bytes) -> None:
-        """Sends one request; its time runs from here.
+        """Sends one request; its time runs from here, or from the answer to the one before.
+
+        Behind a request that is not yet answered only a short one may be sent, which the pipe
+        holds: the child reads it when it has got rid of its answer.
 
         Raises:
             ModeltestError: The child does not come up.
@@ -69,11 +77,14 @@ class ChildProcess:
         """
         if not self._ready:
             self._await_ready()
-        self._deadline_s = time.monotonic() + self._timeout_s
-        write_frame(_descriptor(self._process.stdin), request, payload, self._deadline_s)
+        deadline_s = time.monotonic() + self._timeout_s
+        if not self.num_pending:
+            self._deadline_s = deadline_s
+        self.num_pending += 1
+        write_frame(_descriptor(self._process.stdin), request, payload, deadline_s)
 
     def receive(self, max_payload_bytes: int) -> Frame:
-        """Waits for the answer to what was sent.
+        """Waits for the answer to the oldest request without one.
 
         Raises:
             TimeoutError: It takes too long.
@@ -84,7 +95,14 @@ class ChildProcess:
         frame = read_frame(_descriptor(self._process.stdout), max_payload_bytes, deadline_s)
         if frame is None:
             raise BrokenFrameError("it ended")
+        self.num_pending -= 1
+        self._deadline_s = time.monotonic() + self._timeout_s
         return frame
+
+    def kill(self) -> None:
+        """Kills the child, whoever waits for its answer; `end` is still to be called."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
 
     def end(self, patience_s: float = 0.0) -> int | None:
         """Ends the child.

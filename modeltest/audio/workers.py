@@ -8,38 +8,71 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from modeltest.audio.child_process import ChildProcess
 from modeltest.audio.decode import fetch
 from modeltest.audio.frames import BrokenFrameError, Frame
 from modeltest.audio.limits import MAX_DURATION_S
 from modeltest.audio.replies import parse_audio, parse_facts
-from modeltest.errors import AudioError
+from modeltest.errors import AudioError, ModeltestError
 from modeltest.records import Audio, AudioFacts, AudioSource
 
 _Result = TypeVar("_Result")
 
+# Ten minutes of stereo take four; nobody shall wait more than ten for a clip that hangs.
+LONGEST_DECODE_S = 9.0
+
+MAX_WORKERS = 4
+# A child that finds its next clip waiting need not be woken for it.
+_MAX_PENDING = 2
+_SHORT_REQUEST = 1000
+
+
+def workers_for_this_machine() -> int:
+    """How many clips are worth decoding at a time beside the model: half the cores, 1 to 4."""
+    return max(1, min(MAX_WORKERS, (os.cpu_count() or 1) // 2))
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked about a clip, and how the answer is read."""
+
+    source: AudioSource
+    sampling_rate_hz: int | None
+    max_bytes: int
+    parse: Callable[[Frame, str], Any]
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the request passes through a pipe that nobody reads from."""
+        path = self.source.path
+        if path is None or self.source.read is not None:
+            return False
+        return len(str(path)) + len(self.source.name) < _SHORT_REQUEST
+
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """A clip that a child is working on."""
+    """A question that a child is working on."""
 
-    name: str
+    question: _Question
     child: ChildProcess
 
 
 class DecodeWorkers:
     """Child processes that inspect and decode clips as `modeltest.audio.decode` does.
 
-    Use as a context manager, from one thread. A child answers in JSON and raw float32; its
-    answers are checked like any foreign input. Ctrl-C does not reach the children; they end
-    with this object, or with this process however that ends.
+    Use as a context manager, from one thread at a time; only `stop` may be called from any. A
+    child answers in JSON and raw float32; its answers are checked like any foreign input.
+    Ctrl-C does not reach the children; they end with this object, or with this process
+    however that ends.
     """
 
     def __init__(
-        self, num_workers: int = 1, timeout_s: float = 20.0, memory_bytes: int = 2 << 30
+        self, num_workers: int = 1, timeout_s: float = LONGEST_DECODE_S, memory_bytes: int = 2 << 30
     ) -> None:
         """Starts nothing yet.
 
@@ -54,6 +87,8 @@ class DecodeWorkers:
         self._timeout_s = timeout_s
         self._memory_bytes = memory_bytes
         self._idle: list[ChildProcess] = []
+        self._busy: list[ChildProcess] = []
+        self._is_stopped = False
 
     def __enter__(self) -> DecodeWorkers:
         """Starts the children; they load their libraries while the caller goes on."""
@@ -62,8 +97,15 @@ class DecodeWorkers:
 
     def __exit__(self, *_: object) -> None:
         """Ends the children."""
-        while self._idle:
-            self._idle.pop().end()
+        for children in (self._idle, self._busy):
+            while children:
+                children.pop().end()
+
+    def stop(self) -> None:
+        """Kills the children, so that a thread that waits for one gets an error at once."""
+        self._is_stopped = True
+        for child in (*self._idle, *self._busy):
+            child.kill()
 
     def inspect(self, source: AudioSource) -> AudioFacts:
         """As `modeltest.audio.decode.inspect`.
@@ -72,16 +114,22 @@ class DecodeWorkers:
             AudioError: As there; or the decoder crashed, took too long or too much memory.
             ModeltestError: No child process comes up.
         """
-        return self._receive(self._send(source, None), 0, parse_facts)
+        [facts] = self.inspect_all([source])
+        return _or_raise(facts)
 
     def decode(self, source: AudioSource, sampling_rate_hz: int) -> Audio:
         """As `modeltest.audio.decode.decode`; raises as `inspect`."""
-        return self._decoded(self._send(source, sampling_rate_hz), sampling_rate_hz)
+        [audio] = self.decode_all([source], sampling_rate_hz)
+        return _or_raise(audio)
+
+    def inspect_all(self, sources: Iterable[AudioSource]) -> Iterator[AudioFacts | AudioError]:
+        """Inspects ahead of the caller; yields and raises as `decode_all`."""
+        return self._answers(_Question(source, None, 0, parse_facts) for source in sources)
 
     def decode_all(
         self, sources: Iterable[AudioSource], sampling_rate_hz: int
     ) -> Iterator[Audio | AudioError]:
-        """Decodes ahead of the caller: as many clips at a time as there are workers.
+        """Decodes ahead of the caller: some clips for each worker.
 
         Args:
             sources: Clips; they are fetched as workers become free.
@@ -91,95 +139,138 @@ class DecodeWorkers:
             For each source, in order, its audio, or the error in its place.
 
         Raises:
-            ModeltestError: No child process comes up.
+            ModeltestError: No child process comes up, or `stop` was called.
         """
+        max_bytes = 4 * (MAX_DURATION_S + 1) * sampling_rate_hz
+
+        def parse(frame: Frame, name: str) -> Audio:
+            return parse_audio(frame, name, sampling_rate_hz)
+
+        return self._answers(_Question(s, sampling_rate_hz, max_bytes, parse) for s in sources)
+
+    def _answers(self, questions: Iterable[_Question]) -> Iterator[Any]:
         waiting: deque[_Pending | AudioError] = deque()
         try:
-            for source in sources:
-                result = None
-                if len(waiting) == self._num_workers:
-                    result = self._settled(waiting.popleft(), sampling_rate_hz)
-                try:
-                    waiting.append(self._send(source, sampling_rate_hz))
-                except AudioError as error:
-                    waiting.append(error)
-                if result is not None:
-                    yield result
+            for question in questions:
+                while not self._has_room(question):
+                    yield self._settled(waiting)
+                waiting.append(self._ask(question))
             while waiting:
-                yield self._settled(waiting.popleft(), sampling_rate_hz)
+                yield self._settled(waiting)
         finally:
             for left in waiting:
                 if isinstance(left, _Pending):
-                    left.child.end()
+                    self._end(left.child)
 
-    def _start(self) -> ChildProcess:
-        return ChildProcess(self._memory_bytes, self._timeout_s)
+    def _has_room(self, question: _Question) -> bool:
+        if len(self._busy) < self._num_workers:
+            return True
+        return question.is_short and self._least_busy().num_pending < _MAX_PENDING
 
-    def _settled(self, item: _Pending | AudioError, sampling_rate_hz: int) -> Audio | AudioError:
-        if isinstance(item, AudioError):
-            return item
+    def _ask(self, question: _Question) -> _Pending | AudioError:
+        source = question.source
+        request = {
+            "name": source.name, "path": None, "sampling_rate_hz": question.sampling_rate_hz,
+        }  # fmt: skip
+        payload = b""
         try:
-            return self._decoded(item, sampling_rate_hz)
+            if source.read is None and source.path is not None:
+                request["path"] = os.path.abspath(source.path)
+            else:
+                payload = fetch(source).data
+            pending = _Pending(question, self._take())
+            self._send(pending, request, payload)
         except AudioError as error:
             return error
-
-    def _decoded(self, pending: _Pending, sampling_rate_hz: int) -> Audio:
-        max_bytes = 4 * (MAX_DURATION_S + 1) * sampling_rate_hz
-        return self._receive(
-            pending, max_bytes, lambda frame, name: parse_audio(frame, name, sampling_rate_hz)
-        )
-
-    def _send(self, source: AudioSource, sampling_rate_hz: int | None) -> _Pending:
-        request = {"name": source.name, "path": None, "sampling_rate_hz": sampling_rate_hz}
-        if source.read is None and source.path is not None:
-            request["path"] = os.path.abspath(source.path)
-            payload = b""
-        else:
-            payload = fetch(source).data
-        pending = _Pending(source.name, self._take())
-        self._guarded(pending, lambda: pending.child.send(request, payload))
         return pending
 
-    def _take(self) -> ChildProcess:
-        while self._idle:
-            child = self._idle.pop()
-            if child.alive:
-                return child
-            child.end()  # killed while it had nothing to do: no clip's fault
-        return self._start()
+    def _send(self, pending: _Pending, request: dict[str, Any], payload: bytes) -> None:
+        child = pending.child
+        if not child.num_pending:
+            self._guarded(pending, lambda: child.send(request, payload))
+            return
+        # A child that broke off did so in the clip before: its turn to be settled comes first.
+        with suppress(BrokenFrameError, OSError):
+            child.send(request, payload)
 
-    def _receive(
-        self, pending: _Pending, max_bytes: int, parse: Callable[[Frame, str], _Result]
-    ) -> _Result:
-        def step() -> _Result | AudioError:
-            frame = pending.child.receive(max_bytes)
+    def _settled(self, waiting: deque[_Pending | AudioError]) -> Any:
+        """The answer to the oldest question, or the error in its place."""
+        oldest = waiting.popleft()
+        if isinstance(oldest, AudioError):
+            return oldest
+        try:
+            return self._receive(oldest)
+        except AudioError as error:
+            # What else that child was to answer is asked again.
+            for place, other in enumerate(waiting):
+                if isinstance(other, _Pending) and other.child is oldest.child:
+                    waiting[place] = self._ask(other.question)
+            return error
+        except BaseException:
+            waiting.appendleft(oldest)  # its child is ended with the others
+            raise
+
+    def _receive(self, pending: _Pending) -> Any:
+        question, child = pending.question, pending.child
+
+        def step() -> Any:
+            frame = child.receive(question.max_bytes)
             try:
-                return parse(frame, pending.name)
+                return question.parse(frame, question.source.name)
             except AudioError as refused:  # an answer like any other: the child is well
                 return refused
 
-        result = self._guarded(pending, step)
-        if len(self._idle) < self._num_workers:
-            self._idle.append(pending.child)
-        else:
-            pending.child.end()
-        if isinstance(result, AudioError):
-            raise result
-        return result
+        answer = self._guarded(pending, step)
+        if not child.num_pending:
+            self._busy.remove(child)
+            self._idle.append(child)
+        return answer
+
+    def _take(self) -> ChildProcess:
+        if len(self._busy) == self._num_workers:
+            return self._least_busy()
+        child = self._idle.pop() if self._idle else self._start()
+        if not child.alive:
+            child.end()  # killed while it had nothing to do: no clip's fault
+            child = self._start()
+        self._busy.append(child)
+        return child
+
+    def _least_busy(self) -> ChildProcess:
+        return min(self._busy, key=lambda child: child.num_pending)
+
+    def _start(self) -> ChildProcess:
+        if self._is_stopped:
+            raise ModeltestError("decoding was stopped")
+        return ChildProcess(self._memory_bytes, self._timeout_s)
+
+    def _end(self, child: ChildProcess) -> None:
+        child.end()
+        if child in self._busy:
+            self._busy.remove(child)
 
     def _guarded(self, pending: _Pending, step: Callable[[], _Result]) -> _Result:
-        """Takes a step with a child that is ended and replaced should the step fail."""
+        """Takes a step with a child that is ended should the step fail."""
+        child = pending.child
         try:
             return step()
         except TimeoutError:
-            pending.child.end()
             problem = f"decoding it took longer than {self._timeout_s:g} s"
         except (BrokenFrameError, OSError) as error:
-            how = pending.child.how_it_ended()
+            how = child.how_it_ended()
             problem = f"its decoder crashed ({how or error})"
         except BaseException:
-            pending.child.end()  # an answer that nobody waits for would be the next clip's
+            self._end(child)  # an answer that nobody waits for would be the next clip's
             raise
-        if len(self._idle) < self._num_workers:
+        self._end(child)
+        if self._is_stopped:
+            raise ModeltestError("decoding was stopped")
+        if len(self._idle) + len(self._busy) < self._num_workers:
             self._idle.append(self._start())
-        raise AudioError(f"{pending.name}: {problem}")
+        raise AudioError(f"{pending.question.source.name}: {problem}")
+
+
+def _or_raise(result: _Result | AudioError) -> _Result:
+    if isinstance(result, AudioError):
+        raise result
+    return result

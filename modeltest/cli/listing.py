@@ -82,27 +82,49 @@ def _print_runs(output_dir: Path) -> None:
 
 def _runs(output_dir: Path) -> Iterator[tuple[str, ...]]:
     from modeltest.errors import DataError, one_line
-    from modeltest.reports.console import percent
-    from modeltest.reports.summary import summarise
     from modeltest.runlog.find import run_folders
     from modeltest.runlog.lock import is_locked
-    from modeltest.runlog.run_log import read_run
+    from modeltest.runlog.manifest import read_manifest
 
     for folder in run_folders(output_dir):
         try:
-            run = read_run(folder)
+            manifest = read_manifest(folder)
+            of_sweep = manifest.get("command") == "perf"
+            accuracy, state, done = (_sweep_cells if of_sweep else _accuracy_cells)(folder)
         except DataError as error:
             print(f"warning: {one_line(str(error))}", file=sys.stderr)
             continue
-        summary = summarise(run)
         row = (
-            run.manifest["started"],
-            run.manifest["place"]["run_id"],
-            run.manifest["task"]["name"],
-            run.manifest["model"]["name"],
-            percent(summary.value("all", "acc")),
-            "running" if is_locked(folder) else summary.verdict.validity,
-            f"{summary.num_done}/{summary.num_planned}",
+            manifest["started"],
+            manifest["place"]["run_id"],
+            "perf" if of_sweep else manifest["task"]["name"],
+            manifest["model"]["name"],
+            accuracy,
+            "running" if is_locked(folder) else state,
+            done,
             folder,
         )
         yield tuple(one_line(str(cell)) for cell in row)
+
+
+def _accuracy_cells(folder: Path) -> tuple[str, str, str]:
+    """Accuracy, state and how much is done."""
+    from modeltest.reports.console import percent
+    from modeltest.reports.summary import summarise
+    from modeltest.runlog.run_log import read_run
+
+    summary = summarise(read_run(folder))
+    accuracy = percent(summary.value("all", "acc"))
+    return accuracy, summary.verdict.validity, f"{summary.num_done}/{summary.num_planned}"
+
+
+def _sweep_cells(folder: Path) -> tuple[str, str, str]:
+    """No accuracy, state and how many blocks are done."""
+    from modeltest.reports.performance.summary import summarise_sweep
+    from modeltest.runlog.sweep_log import read_sweep
+
+    content = read_sweep(folder)
+    sweep = content.manifest["sweep"]
+    num_blocks = len(sweep["batch_sizes"]) * len(sweep["modes"]) * sweep["num_passes"]
+    state = summarise_sweep(content).verdict.validity
+    return "-", state, f"{len(content.blocks)}/{num_blocks}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 HELP = "rebuild every report of a run from its log, byte for byte"
@@ -33,5 +34,6 @@ def execute(options: argparse.Namespace) -> int:
     if options.repair:
         with locked(folder):
             for line in repair(folder):
-                print(f"repaired  {one_line(line)}")
+                # The first line of the output is the verdict's.
+                print(f"repaired  {one_line(line)}", file=sys.stderr)
     return show_outcome(folder)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 GRACE_S = 8.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_last_words: list[str] = []
 
 
 class Interrupted(BaseException):
@@ -29,23 +33,66 @@ def interruptible() -> Iterator[None]:
     """Turns the first SIGINT or SIGTERM into `Interrupted`, wherever the work is.
 
     The log is whole after every record, so the batch that runs is simply dropped. A second
-    signal, or work that does not end within `GRACE_S`, ends the process at once.
+    signal, or work that does not end within `GRACE_S`, ends the process at once. Python's
+    handlers run between instructions of the main thread only, which may be deep in a
+    library for minutes; so a thread of its own counts the signals and watches the time.
     """
     seen: list[int] = []
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if seen:
-            os._exit(128 + number)
-        seen.append(number)
-        deadline = threading.Timer(GRACE_S, os._exit, (128 + number,))
-        deadline.daemon = True
-        deadline.start()
-        raise Interrupted(number)
+        if not seen:
+            seen.append(number)
+            raise Interrupted(number)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    arrivals, arriving = os.pipe()
+    for end in (arrivals, arriving):
+        os.set_blocking(end, False)
+    threading.Thread(target=_watch, args=(arrivals,), name="signals", daemon=True).start()
+    wakeup_before = signal.set_wakeup_fd(arriving, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, handle) for number in _SIGNALS}
     try:
         yield
     finally:
         if not seen:  # after the first one, the second must still end the process at once
             for number, handler in before.items():
                 signal.signal(number, handler)
+            signal.set_wakeup_fd(wakeup_before)
+            os.close(arriving)
+
+
+@contextmanager
+def last_words(text: str) -> Iterator[None]:
+    """What is said should a signal end the process at once in the meantime."""
+    _last_words.append(text)
+    try:
+        yield
+    finally:
+        _last_words.remove(text)
+
+
+def _watch(arrivals: int) -> None:
+    """The thread: reads the signals' numbers, which the kernel's side writes into a pipe."""
+    first = _next(arrivals, None)
+    if first is not None:
+        second = _next(arrivals, GRACE_S)
+        _end_at_once(first if second is None else second)
+    os.close(arrivals)
+
+
+def _next(arrivals: int, timeout_s: float | None) -> int | None:
+    """The next signal's number; None when the time is over or nothing more can come."""
+    while select.select([arrivals], [], [], timeout_s)[0]:
+        numbers = os.read(arrivals, 1)
+        if not numbers:
+            return None
+        if numbers[0] in _SIGNALS:  # a library's own signals come here as well
+            return numbers[0]
+    return None
+
+
+def _end_at_once(number: int) -> NoReturn:
+    lines = [f"modeltest: ended by {signal.Signals(number).name} at once", *_last_words[-1:]]
+    with suppress(OSError):
+        # The main thread may hold the lock of sys.stderr.
+        os.write(2, "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
+    os._exit(128 + number)

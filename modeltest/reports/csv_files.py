@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from modeltest.records import Aggregate
@@ -26,19 +26,31 @@ INDEX_COLUMNS = (
 )  # fmt: skip
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\0")
+_PART_CHARACTERS = 1 << 16
 
 
 def csv_bytes(
     columns: Sequence[str], rows: Iterable[Mapping[str, Any]], header: bool = True
 ) -> bytes:
     """Rows as a CSV file; None is an empty cell, floats keep every digit."""
+    return b"".join(csv_parts(columns, rows, header))
+
+
+def csv_parts(
+    columns: Sequence[str], rows: Iterable[Mapping[str, Any]], header: bool = True
+) -> Iterator[bytes]:
+    """As `csv_bytes`, in parts of bounded size, however many rows there are."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\r\n")
     if header:
         writer.writerow([csv_text(column) for column in columns])
     for row in rows:
         writer.writerow([_cell(row.get(column)) for column in columns])
-    return stream.getvalue().encode("utf-8")
+        if stream.tell() >= _PART_CHARACTERS:
+            yield stream.getvalue().encode("utf-8")
+            stream.seek(0)
+            stream.truncate()
+    yield stream.getvalue().encode("utf-8")
 
 
 def result_csv(run: RunContent, summary: Summary) -> bytes:
@@ -48,9 +60,9 @@ def result_csv(run: RunContent, summary: Summary) -> bytes:
     return csv_bytes(RESULT_COLUMNS, rows)
 
 
-def samples_csv(run: RunContent, summary: Summary) -> bytes:
-    """`*_samples.csv`: one row per sample in the task's order."""
-    return csv_bytes(SAMPLE_COLUMNS, (_sample_row(record, summary) for record in run.samples))
+def samples_csv(run: RunContent, summary: Summary) -> Iterator[bytes]:
+    """`*_samples.csv`: one row per sample in the task's order, in parts."""
+    return csv_parts(SAMPLE_COLUMNS, (_sample_row(record, summary) for record in run.samples))
 
 
 def confusion_csv(summary: Summary) -> bytes:

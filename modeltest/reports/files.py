@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def write_reports(run: RunContent, summary: Summary) -> dict[str, Path]:
         DataError: The run was taken out of its output folder, or a folder is a link.
     """
     place = place_from(run.manifest, run.folder)
-    files = {
+    files: dict[str, tuple[Path, bytes | Iterable[bytes]]] = {
         "results": (place.result_file("result"), result_csv(run, summary)),
         "confusion": (place.result_file("confusion"), confusion_csv(summary)),
         "samples": (place.result_file("samples"), samples_csv(run, summary)),

@@ -17,7 +17,7 @@ _TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
 def report_html(run: RunContent, summary: Summary) -> bytes:
-    """The page: verdict, what ran, results, confusion matrix, every wrong sample."""
+    """The page: verdict, what ran, results, confusion matrix, wrong samples."""
     rates = [a for a in summary.aggregates if a.ci_method]
     page = _template().render(
         run=run,
@@ -30,7 +30,7 @@ def report_html(run: RunContent, summary: Summary) -> bytes:
         ],
         metrics=_metrics(rates),
         speed=[a for a in summary.aggregates if not a.ci_method and a.value is not None],
-        wrong=[record for record in run.samples if not record["score"]["correct"]],
+        wrong=[run.samples[place] for place in summary.wrong],
     )
     return page.encode("utf-8", errors="backslashreplace")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from modeltest.metrics.confusion import Confusion, confusion
@@ -17,6 +19,7 @@ _RECORDED_ELSEWHERE = (
     "engine=",
 )  # fmt: skip
 UNPARSED_NOTE_SHARE = 0.02
+MAX_WRONG_SHOWN = 500
 _SEVERITY: tuple[ValidityName, ...] = ("INCOMPLETE", "INVALID", "LIMITED")
 
 
@@ -30,6 +33,8 @@ class Summary:
         confusion: Truth against answer.
         num_done: Samples in the log.
         num_planned: Samples that the manifest names.
+        num_wrong: Samples that are not correct.
+        wrong: Places of the first `MAX_WRONG_SHOWN` of them among the run's samples.
     """
 
     verdict: Verdict
@@ -37,6 +42,8 @@ class Summary:
     confusion: Confusion
     num_done: int
     num_planned: int
+    num_wrong: int = 0
+    wrong: tuple[int, ...] = ()
 
     def value(self, subset: str, metric: str) -> Aggregate | None:
         """One figure, or None when the run has no such row."""
@@ -47,33 +54,85 @@ class Summary:
 
 
 def summarise(run: RunContent) -> Summary:
-    """Computes every figure of a run."""
-    samples = run.samples
-    scores = [Score(**record["score"]) for record in samples]
-    errors = [bool(record["response"]["error"]) for record in samples]
+    """Computes every figure of a run, in one pass over its samples."""
+    tally = _count(run)
     metrics = make_metrics(run.manifest["task"]["settings"]["metrics"])
     aggregates: list[Aggregate] = []
-    for subset, members in _subsets(run).items():
-        chosen = [scores[i] for i in members]
-        failed = [errors[i] for i in members]
+    for subset, outcomes in tally.in_order(run.manifest).items():
+        chosen = [score for score, _ in outcomes.elements()]
+        failed = [has_failed for _, has_failed in outcomes.elements()]
         aggregates += [metric.aggregate(subset, chosen, failed) for metric in metrics]
         if subset == "all":
-            aggregates += _speed(run, aggregates[0])
+            aggregates += _speed(run, aggregates[0], sum(tally.heard_s))
+    answers = list(tally.answers.elements())
     return Summary(
-        verdict=judge(run, aggregates),
+        verdict=judge(run, aggregates, tally.num_cut),
         aggregates=tuple(aggregates),
         confusion=confusion(
-            [record["truth"] for record in samples],
-            [score.answer for score in scores],
-            errors,
+            [truth for truth, _, _ in answers],
+            [answer for _, answer, _ in answers],
+            [has_failed for _, _, has_failed in answers],
             run.manifest["labels"],
         ),
-        num_done=len(samples),
+        num_done=len(run.samples),
         num_planned=run.manifest["data"]["num_samples"],
+        num_wrong=tally.num_wrong,
+        wrong=tuple(tally.wrong),
     )
 
 
-def judge(run: RunContent, aggregates: Sequence[Aggregate]) -> Verdict:
+@dataclass(slots=True)
+class _Tally:
+    """What the samples come to, whatever their number.
+
+    Attributes:
+        outcomes: By subset, how often a score came with or without a failure.
+        answers: How often a truth got an answer with or without a failure.
+        heard_s: What the model heard of each clip, seconds.
+        num_cut: Samples that were cut to what the model hears.
+        num_wrong: Samples that are not correct.
+        wrong: Places of the first of them.
+    """
+
+    outcomes: dict[str, Counter[tuple[Score, bool]]]
+    answers: Counter[tuple[str, str | None, bool]] = field(default_factory=Counter)
+    heard_s: array[float] = field(default_factory=lambda: array("d"))
+    num_cut: int = 0
+    num_wrong: int = 0
+    wrong: list[int] = field(default_factory=list)
+
+    def add(self, place: int, record: Mapping[str, Any]) -> None:
+        """Counts one sample."""
+        score, has_failed = Score(**record["score"]), bool(record["response"]["error"])
+        for subset in dict.fromkeys(("all", *record["subsets"])):
+            self.outcomes.setdefault(subset, Counter())[score, has_failed] += 1
+        self.answers[record["truth"], score.answer, has_failed] += 1
+        self.heard_s.extend(clip["heard_s"] for clip in record["clips"])
+        self.num_cut += any("truncated" in clip["note"] for clip in record["clips"])
+        if not score.correct:
+            self.num_wrong += 1
+            if len(self.wrong) < MAX_WRONG_SHOWN:
+                self.wrong.append(place)
+
+    def in_order(self, manifest: Mapping[str, Any]) -> dict[str, Counter[tuple[Score, bool]]]:
+        """The outcomes of all samples, of the classes in order, then of the other slices."""
+        first = ["all", *(f"class={label}" for label in manifest["labels"])]
+        order = [str(key) for key in manifest["task"]["settings"]["slices"]["by"]] + ["age"]
+        others = sorted(
+            self.outcomes.keys() - set(first),
+            key=lambda name: (order.index(name.partition("=")[0]), name),
+        )
+        return {name: self.outcomes.get(name, Counter()) for name in (*first, *others)}
+
+
+def _count(run: RunContent) -> _Tally:
+    tally = _Tally(outcomes={})
+    for place, record in enumerate(run.samples):
+        tally.add(place, record)
+    return tally
+
+
+def judge(run: RunContent, aggregates: Sequence[Aggregate], num_cut: int) -> Verdict:
     """The verdict with all its reasons; the gravest one decides the word.
 
     Notes that do not change the word (a high unparsed share, the data's warnings) stand
@@ -87,8 +146,11 @@ def judge(run: RunContent, aggregates: Sequence[Aggregate]) -> Verdict:
         found.append(("INCOMPLETE", done))
     found += [("INCOMPLETE", stop["reason"]) for stop in run.stops[-1:] if found]
     found += [("INVALID", problem) for problem in run.problems]
-    if run.manifest["tool"]["dirty"]:
+    if run.manifest["tool"].get("dirty"):
         found.append(("INVALID", "modeltest's own source has local changes"))
+    elif run.manifest["tool"].get("unchecked"):
+        why = run.manifest["tool"]["unchecked"]
+        found.append(("INVALID", f"the source could not be checked for local changes ({why})"))
     if whole.errors:
         found.append(("INVALID", f"{whole.errors} of {whole.total} samples failed"))
     if data["num_samples"] < data["num_available"]:
@@ -96,9 +158,8 @@ def judge(run: RunContent, aggregates: Sequence[Aggregate]) -> Verdict:
         found.append(("LIMITED", part))
     notes = [f"warning: {warning}" for warning in data["warnings"]]
     notes += _changes(run.manifest)
-    cut = sum(any("truncated" in clip["note"] for clip in r["clips"]) for r in run.samples)
-    if cut:
-        notes.append(f"{cut} samples were cut to what the model hears")
+    if num_cut:
+        notes.append(f"{num_cut} samples were cut to what the model hears")
     if whole.total and whole.unparsed / whole.total > UNPARSED_NOTE_SHARE:
         notes.insert(0, f"{whole.unparsed} of {whole.total} replies unparsed")
     if run.splits:
@@ -121,27 +182,12 @@ def _changes(manifest: Mapping[str, Any]) -> list[str]:
     return [f"changed by --set: {', '.join(changed)}"] if changed else []
 
 
-def _subsets(run: RunContent) -> dict[str, list[int]]:
-    """Indices of the samples of each subset: all, classes in order, then other slices."""
-    members: dict[str, list[int]] = {"all": list(range(len(run.samples)))}
-    members.update({f"class={label}": [] for label in run.manifest["labels"]})
-    others: dict[str, list[int]] = {}
-    for index, record in enumerate(run.samples):
-        for subset in dict.fromkeys(record["subsets"]):
-            (members if subset in members else others).setdefault(subset, []).append(index)
-    order = [str(key) for key in run.manifest["task"]["settings"]["slices"]["by"]] + ["age"]
-    for subset in sorted(others, key=lambda name: (order.index(name.partition("=")[0]), name)):
-        members[subset] = others[subset]
-    return members
-
-
-def _speed(run: RunContent, whole: Aggregate) -> list[Aggregate]:
+def _speed(run: RunContent, whole: Aggregate, audio_s: float) -> list[Aggregate]:
     load_s = _phase_seconds(run.phases, "load")
     eval_s = _phase_seconds(run.phases, "eval")
     timed = sum(phase["num_samples"] for phase in run.phases if phase["name"] == "eval")
     if timed != len(run.samples):  # a killed process left samples and no time
         eval_s = None
-    audio_s = sum(clip["heard_s"] for record in run.samples for clip in record["clips"])
     rates = {
         "load_s": load_s,
         "eval_s": eval_s,

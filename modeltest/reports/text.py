@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modeltest.errors import one_line
@@ -10,12 +10,11 @@ from modeltest.reports.summary import Summary
 from modeltest.runlog.run_log import RunContent
 
 
-def output_text(run: RunContent, summary: Summary) -> bytes:
+def output_text(run: RunContent, summary: Summary) -> Iterator[bytes]:
     """The verdict, then per sample its number and id, the reply, the input and the time."""
-    lines = [one_line(str(summary.verdict))]
+    yield f"{one_line(str(summary.verdict))}\n".encode()
     for record in run.samples:
-        lines += _sample_lines(record)
-    return ("\n".join(lines) + "\n").encode("utf-8")
+        yield "".join(f"{line}\n" for line in _sample_lines(record)).encode()
 
 
 def _sample_lines(record: Mapping[str, Any]) -> list[str]:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
+def write_atomically(path: Path, content: bytes | Iterable[bytes], mode: int = 0o644) -> None:
     """Replaces `path` by `content`, so that a reader sees the old file or the new one.
+
+    Args:
+        path: The file; its folder is made.
+        content: All of it, or its parts one after the other.
+        mode: Its permissions.
 
     Raises:
         OSError: The disk refused; the old file is intact.
@@ -17,7 +23,7 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
+            stream.writelines([content] if isinstance(content, bytes) else content)
             stream.flush()
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())

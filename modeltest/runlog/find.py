@@ -11,13 +11,18 @@ from modeltest.runlog.layout import MANIFEST_NAME
 LAST = "last"
 
 
+_PATTERNS = (
+    f"*/modeltest/*/precision_result/runs/*/{MANIFEST_NAME}",
+    f"*/modeltest/*/performance_result/*/{MANIFEST_NAME}",
+)
+
+
 def run_folders(output_dir: Path) -> Iterator[Path]:
     """The folders of all runs below an output folder, oldest first."""
-    manifests = output_dir.glob(f"*/modeltest/*/*_result/runs/*/{MANIFEST_NAME}")
+    found = (path.parent for pattern in _PATTERNS for path in output_dir.glob(pattern))
     # Date and time of day are in the names; the path breaks ties of the same second.
     yield from sorted(
-        (manifest.parent for manifest in manifests),
-        key=lambda folder: (folder.parents[4].name, folder.name, str(folder)),
+        found, key=lambda path: (path.relative_to(output_dir).parts[0], path.name, str(path))
     )
 
 

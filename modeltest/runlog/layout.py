@@ -82,6 +82,34 @@ class RunPlace:
         return Path(self.device_label, "precision_test", self.task, self.dtype, self.model)
 
 
+@dataclass(frozen=True, slots=True)
+class PerformancePlace:
+    """What the paths of a speed measurement are made of; kept in the manifest.
+
+    Attributes:
+        output_dir: The folder above everything, absolute.
+        date: `YYYY-MM-DD`, local.
+        run_id: `HHMMSS-<6 hex>`, local time.
+        model: Name of the model.
+    """
+
+    output_dir: Path
+    date: str
+    run_id: str
+    model: str
+
+    @property
+    def run_folder(self) -> Path:
+        """Holds everything: manifest, log, run.log, tables, plots and report.html."""
+        model_folder = self.output_dir / self.date / "modeltest" / self.model
+        return model_folder / "performance_result" / self.run_id
+
+    @property
+    def index_file(self) -> Path:
+        """One line per run of the whole output folder."""
+        return self.output_dir / "index.csv"
+
+
 def refuse_links(output_dir: Path, path: Path) -> None:
     """Makes sure that nothing between the output folder and a path is a symbolic link.
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
-import re
-import socket
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -17,11 +13,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import modeltest
 from modeltest.errors import DataError, one_line
+from modeltest.plain_files import read_regular, strict_json
 from modeltest.runlog.atomic import write_atomically
-from modeltest.runlog.layout import MANIFEST_NAME, RunPlace
-from modeltest.settings.path_values import looks_secret
+from modeltest.runlog.host_facts import host_facts, steering_variables
+from modeltest.runlog.layout import MANIFEST_NAME, PerformancePlace, RunPlace
+from modeltest.runlog.source_facts import tool_facts
 from modeltest.settings.paths import is_name
 
 SCHEMA_VERSION = 1
@@ -30,11 +27,6 @@ _PACKAGES = (
     "torch", "torch_npu", "transformers", "tokenizers", "safetensors", "numpy", "scipy",
     "soundfile", "librosa", "soxr", "datasets", "pandas", "pydantic",
 )  # fmt: skip
-# Variables that steer devices and libraries. Names that could hold a secret never match.
-_ENVIRONMENT = re.compile(
-    r"(ASCEND|CUDA|NPU|HCCL|LCCL|ATB|PYTORCH|TORCH|OMP|MKL|NCCL|MODELTEST)_?[A-Z0-9_]*"
-    r"|TASK_QUEUE_ENABLE|INF_NAN_MODE_ENABLE|BIND_CPU|RESERVED_MEMORY_GB|TP_WORLD_SIZE|MASTER_PORT"
-)
 _MAX_BYTES = 64 * 1024 * 1024
 # Made once: every record of a replayed log is digested.
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode
@@ -60,22 +52,26 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST_NAME
     try:
-        if not path.is_file() or path.stat().st_size > _MAX_BYTES:
-            raise ValueError("not a file of a manifest's size")
-        manifest = json.loads(path.read_text(encoding="ascii"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable manifest ({error}); is {folder} a run?") from error
-    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+        manifest = strict_json(read_regular(path, _MAX_BYTES).decode("ascii"))
+        sealed = dict(manifest) if isinstance(manifest, dict) else {}
+        seal = sealed.pop(_SEAL, None)
+        computed = digest(sealed)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = one_line(str(getattr(error, "strerror", None) or error))
+        what = f"not a readable manifest ({reason})"
+        raise DataError(f"{path}: {what}; is {folder} a run?") from error
+    version = sealed.get("schema_version")
     if version != SCHEMA_VERSION:
         raise DataError(
-            f"{path}: schema version {version}, this modeltest reads version {SCHEMA_VERSION}"
+            f"{path}: schema version {one_line(str(version))}, this modeltest reads version "
+            f"{SCHEMA_VERSION}"
         )
-    if manifest.pop(_SEAL, None) != digest(manifest):
+    if seal != computed:
         raise DataError(f"{path}: is damaged or was edited: its digest does not fit its content")
-    return dict(manifest)
+    return sealed
 
 
-def place_record(place: RunPlace) -> dict[str, Any]:
+def place_record(place: RunPlace | PerformancePlace) -> dict[str, Any]:
     """A place as JSON values; the output folder is left out, since runs are moved."""
     record = asdict(place)
     del record["output_dir"]
@@ -83,24 +79,45 @@ def place_record(place: RunPlace) -> dict[str, Any]:
 
 
 def place_from(manifest: Mapping[str, Any], folder: Path) -> RunPlace:
-    """The place of a run that lies at `folder` now.
+    """The place of an accuracy run that lies at `folder` now.
 
     Raises:
         DataError: The manifest, which may come from anywhere, names no place below an
             output folder.
     """
-    folder, record = folder.resolve(), manifest.get("place")
-    known = {field.name for field in fields(RunPlace)} - {"output_dir"}
-    if not isinstance(record, Mapping) or set(record) != known or len(folder.parents) < 6:
+    folder = folder.resolve()
+    record = _checked_place(manifest, folder, RunPlace, depth=6)
+    return RunPlace(output_dir=folder.parents[5], **record)
+
+
+def performance_place_from(manifest: Mapping[str, Any], folder: Path) -> PerformancePlace:
+    """The place of a speed measurement that lies at `folder` now; raises as `place_from`."""
+    folder = folder.resolve()
+    record = _checked_place(manifest, folder, PerformancePlace, depth=5)
+    return PerformancePlace(output_dir=folder.parents[4], **record)
+
+
+def _checked_place(
+    manifest: Mapping[str, Any],
+    folder: Path,
+    kind: type[RunPlace] | type[PerformancePlace],
+    depth: int,
+) -> Mapping[str, Any]:
+    record = manifest.get("place")
+    other = "eval" if kind is PerformancePlace else "perf"
+    if manifest.get("command") == other:
+        raise DataError(f"{folder}: is a run of `modeltest {other}`; give another run")
+    known = {field.name for field in fields(kind)} - {"output_dir"}
+    if not isinstance(record, Mapping) or set(record) != known or len(folder.parents) < depth:
         raise DataError(f"{folder / MANIFEST_NAME}: has no usable place; is {folder} a run?")
     for key, value in record.items():
         number = key in {"batch_size", "tp"}
         if not (isinstance(value, int) if number else isinstance(value, str) and is_name(value)):
             raise DataError(one_line(f"{folder / MANIFEST_NAME}: place.{key} {value!r} is refused"))
-    return RunPlace(output_dir=folder.parents[5], **record)
+    return record
 
 
-def refuse_moved(place: RunPlace, folder: Path) -> None:
+def refuse_moved(place: RunPlace | PerformancePlace, folder: Path) -> None:
     """Makes sure that a run lies where its manifest says, below whatever output folder.
 
     Raises:
@@ -116,20 +133,11 @@ def refuse_moved(place: RunPlace, folder: Path) -> None:
 def environment_facts(now: datetime) -> dict[str, Any]:
     """Tool, packages, host and relevant environment of this process; never secrets."""
     return {
-        "tool": _tool_facts(),
+        "tool": tool_facts(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "python": platform.python_version(),
-        "host": {
-            "name": socket.gethostname(),
-            "system": platform.platform(),
-            "machine": platform.machine(),
-            "cores": os.cpu_count(),
-        },
-        "environment": {
-            name: value
-            for name, value in sorted(os.environ.items())
-            if _ENVIRONMENT.fullmatch(name) and not looks_secret(name)
-        },
+        "host": host_facts(),
+        "environment": steering_variables(),
         "argv": sys.argv,
         "working_directory": str(Path.cwd()),
         "started": now.astimezone().isoformat(timespec="seconds"),
@@ -141,28 +149,3 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _tool_facts() -> dict[str, Any]:
-    facts: dict[str, Any] = {"version": modeltest.__version__, "commit": None, "dirty": None}
-    checkout = Path(modeltest.__file__).resolve().parents[1]
-    if not (checkout / ".git").exists():
-        return facts
-    try:
-        facts["commit"] = _git(checkout, "rev-parse", "HEAD")
-        # Settings are recorded themselves: an edited config/ does not change the tool.
-        facts["dirty"] = bool(_git(checkout, "status", "--porcelain", "--", "modeltest"))
-    except (OSError, subprocess.SubprocessError):
-        pass  # no git on the machine: the version alone identifies the tool
-    return facts
-
-
-def _git(checkout: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(checkout), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=10,
-        check=True,
-    )
-    return done.stdout.strip()

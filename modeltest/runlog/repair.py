@@ -6,7 +6,7 @@ from pathlib import Path
 
 from modeltest.runlog.layout import LOG_FOLDER, refuse_links
 from modeltest.runlog.run_log import open_segment
-from modeltest.runlog.segment import decode_line, read_segment
+from modeltest.runlog.segment import decode_line, read_lines, read_segment
 
 DAMAGED_ENDING = ".damaged"
 
@@ -25,7 +25,7 @@ def repair(run_folder: Path) -> list[str]:
     for path in sorted((run_folder / LOG_FOLDER).glob("*.jsonl")):
         if not read_segment(path).damaged:
             continue
-        lines = [line for line in path.read_bytes().split(b"\n") if line]
+        lines = [line for each in read_lines(path) if (line := each.rstrip(b"\n"))]
         records = [record for line in lines if (record := decode_line(line)) is not None]
         lost = len(lines) - len(records)
         with open_segment(run_folder) as segment:

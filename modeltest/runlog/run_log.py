@@ -6,15 +6,20 @@ import gc
 import re
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modeltest.records import AudioFacts, Response, Sample, Score
+from modeltest.errors import StorageError, one_line
+from modeltest.records import Response, Sample, Score
+from modeltest.runlog.digests import RowsDigest
+from modeltest.runlog.fitting import TaskFit
 from modeltest.runlog.layout import LOG_FOLDER
-from modeltest.runlog.manifest import digest, read_manifest
-from modeltest.runlog.segment import SegmentContent, SegmentWriter, read_segment
+from modeltest.runlog.manifest import read_manifest
+from modeltest.runlog.manifest_shape import check_eval_manifest
+from modeltest.runlog.merge import FoundRecords, Merged
+from modeltest.runlog.segment import SegmentContent, SegmentReader, SegmentWriter, read_segment
 
 _RESPONSE_FIELDS = (
     "text", "input_text", "input_tokens", "output_tokens", "finish_reason", "error",
@@ -22,25 +27,18 @@ _RESPONSE_FIELDS = (
 
 
 def open_segment(run_folder: Path, rank: int = 0) -> SegmentWriter:
-    """Starts this process's segment, `log/<host>-<rank>-<start>.jsonl`."""
-    host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:40] or "host"
-    return SegmentWriter(run_folder / LOG_FOLDER / f"{host}-{rank}-{time.time_ns()}.jsonl")
+    """Starts this process's segment, `log/<host>-<rank>-<start>.jsonl`.
 
-
-def sample_key(sample: Sample, facts: tuple[AudioFacts, ...], identity_sha256: str) -> str:
-    """What a reply belongs to: sample, audio bytes, and the run's identity.
-
-    The identity covers the rendered prompt, the model's files and the generation
-    settings, so a reply can never be taken for another prompt's or model's.
+    Raises:
+        StorageError: It cannot be made.
     """
-    clips = [{"sha256": fact.sha256} for fact in facts]
-    record = {"sample_id": sample.sample_id, "truth": sample.truth, "clips": clips}
-    return _key_of(record, identity_sha256)
-
-
-def _key_of(record: Mapping[str, Any], identity_sha256: str) -> str:
-    clips = [clip["sha256"] for clip in record["clips"]]
-    return digest([record["sample_id"], record["truth"], clips, identity_sha256])
+    host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:40] or "host"
+    path = run_folder / LOG_FOLDER / f"{host}-{rank}-{time.time_ns()}.jsonl"
+    try:
+        return SegmentWriter(path)
+    except OSError as error:  # a full disk, a file in the folder's place
+        reason = error.strerror or type(error).__name__
+        raise StorageError(one_line(f"{path}: cannot be made ({reason})")) from error
 
 
 def sample_record(  # noqa: PLR0913, PLR0917  (one record has this many parts)
@@ -83,7 +81,8 @@ class RunContent:
     Attributes:
         folder: The run's folder.
         manifest: What decided the run.
-        samples: Sample records, one per key, in the task's order.
+        samples: Sample records, one per key, in the task's order; each is read from the log
+            when it is asked for, so a loop over them costs time and no memory.
         phases: Phase records in the order of the log.
         splits: Batches that had to be halved.
         stops: Why the run ended before its last sample, if it did so by itself.
@@ -94,7 +93,7 @@ class RunContent:
 
     folder: Path
     manifest: Mapping[str, Any]
-    samples: tuple[Mapping[str, Any], ...]
+    samples: Sequence[Mapping[str, Any]]
     phases: tuple[Mapping[str, Any], ...] = ()
     splits: tuple[Mapping[str, Any], ...] = ()
     stops: tuple[Mapping[str, Any], ...] = ()
@@ -105,29 +104,41 @@ class RunContent:
 def read_run(folder: Path) -> RunContent:
     """Reads manifest and segments and merges the records by key.
 
+    Every line's checksum is verified; in memory stays where each sample's record lies.
+
     Raises:
-        DataError: There is no readable manifest.
+        DataError: There is no readable manifest of an accuracy run, or a file of the log
+            cannot be read.
     """
     manifest = read_manifest(folder)
-    by_type: dict[str, list[dict[str, Any]]] = {}
+    check_eval_manifest(manifest, folder)
+    segments = sorted((folder / LOG_FOLDER).glob("*.jsonl"))
+    found = FoundRecords(manifest.get("identity_sha256"))
+    fit = TaskFit(manifest)
+    others: dict[str, list[dict[str, Any]]] = {}
     problems: list[str] = []
     torn: list[str] = []
-    for path, segment in _segments(folder):
-        if segment.damaged:
+    for number, path in enumerate(segments):
+        reader = SegmentReader(path)
+        for offset, length, record in reader:
+            if record["type"] == "sample":
+                fit.check(record, path)
+                found.add(number, offset, length, record)
+            else:
+                others.setdefault(record["type"], []).append(record)
+        if reader.damaged:
             problems.append(f"segment {path.name} is damaged inside; see modeltest report --repair")
-        if segment.torn:
+        if reader.torn:
             torn.append(path.name)
-        for record in segment.records:
-            by_type.setdefault(record["type"], []).append(record)
-    samples, contradictions = _merged(by_type.get("sample", []))
+    merged = found.merged(segments)
     return RunContent(
         folder=folder,
         manifest=manifest,
-        samples=samples,
-        phases=tuple(by_type.get("phase", [])),
-        splits=tuple(by_type.get("split", [])),
-        stops=tuple(by_type.get("stop", [])),
-        problems=(*problems, *contradictions, *_foreign(manifest, samples)),
+        samples=merged.samples,
+        phases=tuple(others.get("phase", [])),
+        splits=tuple(others.get("split", [])),
+        stops=tuple(others.get("stop", [])),
+        problems=(*problems, *merged.contradictions, *_foreign(manifest, merged)),
         torn=tuple(torn),
     )
 
@@ -146,29 +157,17 @@ def _segments(folder: Path) -> list[tuple[Path, SegmentContent]]:
             gc.enable()
 
 
-def _merged(
-    records: Iterable[dict[str, Any]],
-) -> tuple[tuple[dict[str, Any], ...], list[str]]:
-    """One record per key, the first one, in the task's order; and contradictions."""
-    by_key: dict[str, dict[str, Any]] = {}
-    contradictions = []
-    for record in records:
-        first = by_key.setdefault(record["key"], record)
-        if first["response"]["text"] != record["response"]["text"]:
-            contradictions.append(f"two different replies for {record['sample_id']}")
-    return tuple(sorted(by_key.values(), key=lambda record: int(record["index"]))), contradictions
-
-
-def _foreign(manifest: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> list[str]:
+def _foreign(manifest: Mapping[str, Any], merged: Merged) -> list[str]:
     """Whether records are another run's, or a log with all planned samples or more has others."""
-    identity = manifest.get("identity_sha256")
-    strangers = sum(_key_of(record, identity) != record["key"] for record in samples if identity)
-    if strangers:
-        return [f"{strangers} samples in the log belong to another run"]
+    if merged.num_strangers:
+        return [f"{merged.num_strangers} samples in the log belong to another run"]
     data = manifest["data"]
-    if len(samples) < data["num_samples"]:
+    if len(merged.samples) < data["num_samples"]:
         return []
-    found = [[r["sample_id"], r["truth"], [c["sha256"] for c in r["clips"]]] for r in samples]
-    if digest(found) == data["sha256"]:
+    found = RowsDigest()
+    for record in merged.samples:
+        clips = [clip["sha256"] for clip in record["clips"]]
+        found.add([record["sample_id"], record["truth"], clips])
+    if found.hexdigest() == data["sha256"]:
         return []
     return ["the samples in the log are not those of the manifest"]

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +20,10 @@ from typing import Any
 
 import orjson
 
-from modeltest.errors import StorageError
+from modeltest.errors import DataError, StorageError, one_line
+from modeltest.plain_files import open_regular, strict_json
 from modeltest.runlog.atomic import sync_folder
+from modeltest.runlog.record_shape import is_record
 
 SYNC_RECORDS = 64
 # Where it exists, the cheaper call: times of access need not be on the disk.
@@ -32,18 +35,28 @@ SYNC_INTERVAL_S = 1.0
 class SegmentWriter:
     """Writes one new segment; an existing file is never touched.
 
-    Records are synced to the disk at 64 records, after 1 s, at phase ends and on close.
+    Records are synced to the disk at 64 records, 1 s after the first unsynced one, at phase
+    ends and on close. A thread keeps the second, however long the next record takes.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(path, flags, 0o600)
         self._path = path
         self._failed = ""
+        self._told = False
         self._unsynced = 0
-        self._synced_s = time.monotonic()
-        sync_folder(path.parent)
+        self._oldest_s = 0.0
+        # A signal may end the main thread's `with` halfway; it must get in again to close.
+        self._lock = threading.RLock()
+        self._wake = threading.Condition(self._lock)
+        try:
+            sync_folder(path.parent)
+            threading.Thread(target=self._sync_in_time, name="log-sync", daemon=True).start()
+        except BaseException:
+            os.close(self._descriptor)
+            raise
 
     def __enter__(self) -> SegmentWriter:
         return self
@@ -60,23 +73,26 @@ class SegmentWriter:
         """Writes one record.
 
         Raises:
-            StorageError: The disk refused it, wholly or in part. The segment takes no more
-                records then: one behind a torn line would be lost.
+            StorageError: The disk refused it or one before it, wholly or in part. The segment
+                takes no more records then: one behind a torn line would be lost.
             ValueError: The record holds NaN or an infinity.
         """
-        if self._failed:
-            raise StorageError(f"{self._path}: {self._failed}")
         line = encode_line(record)
-        try:
-            written = os.write(self._descriptor, line)
-        except OSError as error:
-            raise self._failure(error.strerror) from error
-        if written != len(line):
-            raise self._failure(f"only {written} of {len(line)} bytes were written")
-        self._unsynced += 1
-        overdue = time.monotonic() - self._synced_s >= SYNC_INTERVAL_S
-        if self._unsynced >= SYNC_RECORDS or overdue:
-            self.sync()
+        with self._lock:
+            if self._failed:
+                raise self._refusal()
+            try:
+                written = os.write(self._descriptor, line)
+            except OSError as error:
+                raise self._failure(error.strerror) from error
+            if written != len(line):
+                raise self._failure(f"only {written} of {len(line)} bytes were written")
+            self._unsynced += 1
+            if self._unsynced == 1:
+                self._oldest_s = time.monotonic()
+                self._wake.notify()
+            elif self._unsynced >= SYNC_RECORDS:
+                self.sync()
 
     def sync(self) -> None:
         """Returns when all records are on the disk.
@@ -85,27 +101,55 @@ class SegmentWriter:
             StorageError: They are not. It is final: after a failed sync the kernel forgets
                 which pages were not written, so a second one would lie.
         """
-        if self._failed:
-            return
-        try:
-            _SYNC(self._descriptor)
-        except OSError as error:
-            raise self._failure(error.strerror) from error
-        self._unsynced = 0
-        self._synced_s = time.monotonic()
+        with self._lock:
+            if self._failed:
+                if not self._told:
+                    raise self._refusal()
+                return
+            try:
+                _SYNC(self._descriptor)
+            except OSError as error:
+                raise self._failure(error.strerror) from error
+            self._unsynced = 0
 
     def close(self) -> None:
         """Syncs and closes; further calls do nothing."""
-        if self._descriptor < 0:
-            return
-        try:
-            self.sync()
-        finally:
-            descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
+        with self._lock:
+            if self._descriptor < 0:
+                return
+            try:
+                self.sync()
+            finally:
+                descriptor, self._descriptor = self._descriptor, -1
+                self._wake.notify()
+                os.close(descriptor)
+
+    def _sync_in_time(self) -> None:
+        """The thread: syncs what has waited for a second; ends when the segment is closed."""
+        with self._lock:
+            while self._descriptor >= 0 and not self._failed:
+                if not self._unsynced:
+                    self._wake.wait()
+                    continue
+                left_s = self._oldest_s + SYNC_INTERVAL_S - time.monotonic()
+                if left_s > 0:
+                    self._wake.wait(left_s)
+                    continue
+                try:
+                    _SYNC(self._descriptor)
+                    self._unsynced = 0
+                except OSError as error:  # the next call of the owner tells it
+                    self._fail(error.strerror)
+
+    def _fail(self, reason: str | None) -> None:
+        self._failed = f"the disk refused a record ({reason}); free some space and resume the run"
 
     def _failure(self, reason: str | None) -> StorageError:
-        self._failed = f"the disk refused a record ({reason}); free some space and resume the run"
+        self._fail(reason)
+        return self._refusal()
+
+    def _refusal(self) -> StorageError:
+        self._told = True
         return StorageError(f"{self._path}: {self._failed}")
 
 
@@ -116,7 +160,8 @@ class SegmentContent:
     Attributes:
         records: The longest valid prefix.
         torn: The last line is incomplete and was left out.
-        damaged: A valid line follows a broken one; the segment cannot be trusted.
+        damaged: A valid line follows a broken one, or a line with a right checksum is no
+            record; the segment cannot be trusted.
     """
 
     records: tuple[dict[str, Any], ...]
@@ -131,28 +176,89 @@ def encode_line(record: Mapping[str, Any]) -> bytes:
 
 
 def decode_line(line: bytes) -> dict[str, Any] | None:
-    """The record of a line without its newline, or None when the line is broken."""
-    checksum, space, text = line[:8], line[8:9], line[9:]
-    if space != b" " or checksum != b"%08x" % zlib.crc32(text):
+    """The record of a line without its newline, or None when it is broken or no record."""
+    text = _checked(line)
+    if text is None:
         return None
     try:
         record = orjson.loads(text)  # a long run's log is read three times as fast as by json
     except ValueError:
+        record = _decoded_slowly(text)
+    return record if is_record(record) else None
+
+
+def _decoded_slowly(text: bytes) -> Any:
+    """What orjson refuses and `encode_line` writes: lone surrogates in replies or names."""
+    try:
+        return strict_json(text.decode("ascii"))
+    except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) else None
+
+
+def _checked(line: bytes) -> bytes | None:
+    """The text of a line whose checksum is right, or None."""
+    checksum, space, text = line[:8], line[8:9], line[9:]
+    return text if space == b" " and checksum == b"%08x" % zlib.crc32(text) else None
+
+
+class SegmentReader:
+    """Reads the longest valid prefix of a segment, and says at its end what follows it.
+
+    Iterate once; each item is the offset of a line, its length without the newline, and its
+    record. In memory is one line at a time.
+
+    Attributes:
+        torn: The last line is incomplete and was left out; known at the end.
+        damaged: As `SegmentContent.damaged`; known at the end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.torn = False
+        self.damaged = False
+
+    def __iter__(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        """Yields the records of the prefix.
+
+        Raises:
+            DataError: The segment cannot be read, or is no regular file.
+        """
+        offset = 0
+        for line in read_lines(self._path):
+            whole = line.endswith(b"\n")
+            text = line[:-1] if whole else line
+            if not whole:
+                self.torn = True
+            elif self.torn or (record := decode_line(text)) is None:
+                self.torn = True
+                # A whole line with a right checksum that is no record was not torn: it was
+                # written so.
+                self.damaged = self.damaged or _checked(text) is not None
+            else:
+                yield offset, len(text), record
+            offset += len(line)
 
 
 def read_segment(path: Path) -> SegmentContent:
-    """Reads the longest valid prefix of a segment and says what follows it."""
-    *lines, tail = path.read_bytes().split(b"\n")
-    records: list[dict[str, Any]] = []
-    broken_at: int | None = None
-    for number, line in enumerate(lines):
-        record = decode_line(line)
-        if record is None:
-            broken_at = number
-            break
-        records.append(record)
-    rest = [] if broken_at is None else lines[broken_at + 1 :]
-    damaged = any(decode_line(line) is not None for line in rest)
-    return SegmentContent(tuple(records), torn=bool(tail) or broken_at is not None, damaged=damaged)
+    """Reads the longest valid prefix of a segment and says what follows it.
+
+    Raises:
+        DataError: It cannot be read, or is no regular file.
+    """
+    reader = SegmentReader(path)
+    records = tuple(record for _, _, record in reader)
+    return SegmentContent(records, torn=reader.torn, damaged=reader.damaged)
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """A segment's lines, right or not, each with its newline, which the last may lack.
+
+    Raises:
+        DataError: It cannot be read, or is no regular file.
+    """
+    try:
+        with open_regular(path) as stream:
+            yield from stream
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise DataError(one_line(f"{path}: cannot be read ({reason}); move it away")) from error

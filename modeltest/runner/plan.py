@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import tee
 from typing import Any
 
 from modeltest.audio.workers import DecodeWorkers
 from modeltest.errors import AudioError, DataError
 from modeltest.protocols import Progress, Task
 from modeltest.records import AudioFacts, Sample
-from modeltest.runlog.manifest import digest
+from modeltest.runlog.digests import SHORT_BYTES, RowsDigest, short_digest
 from modeltest.settings.load import Loaded
 from modeltest.settings.schema import ModelSettings, TaskSettings
 from modeltest.tasks.data.listing import Listing, Problem, find_samples, report_problems
+from modeltest.tasks.data.packed import pack_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +29,18 @@ class CheckedData:
         samples: The samples to evaluate, in the task's order.
         facts: Per sample, what is known of its clips.
         available: Samples before `--limit`.
+        audio_s: Length of all clips to evaluate, seconds.
         sha256: Identifies ids, labels and audio bytes of the samples to evaluate.
         warnings: For the user; they are recorded with the run.
     """
 
     listing: Listing
-    samples: tuple[Sample, ...]
-    facts: tuple[tuple[AudioFacts, ...], ...]
+    samples: Sequence[Sample]
+    facts: Sequence[tuple[AudioFacts, ...]]
     available: int
+    audio_s: float
     sha256: str
     warnings: tuple[str, ...]
-
-    @property
-    def audio_s(self) -> float:
-        """Length of all clips to evaluate, seconds."""
-        return sum(fact.duration_s for facts in self.facts for fact in facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,19 @@ class EvalPlan:
     certified: bool = False
 
 
-def check_data(task: Loaded[TaskSettings], limit: int | None, progress: Progress) -> CheckedData:
+def check_data(
+    task: Loaded[TaskSettings],
+    limit: int | None,
+    progress: Progress,
+    workers: DecodeWorkers | None = None,
+) -> CheckedData:
     """Finds the samples and opens every clip that will be used.
 
     Args:
         task: The task's settings; they say where the data is.
         limit: Evaluate the first so many samples only.
         progress: Told of each clip.
+        workers: Open the clips; without them, some are started for it.
 
     Raises:
         DataError: Missing, unreadable, unlabelled or duplicate files, listed together.
@@ -83,38 +89,53 @@ def check_data(task: Loaded[TaskSettings], limit: int | None, progress: Progress
         raise DataError(f"{task.where('local_dataset_path')}: {error}") from error
     samples = listing.samples if limit is None else listing.samples[:limit]
     problems = list(listing.problems)
-    facts: list[tuple[AudioFacts, ...]] = []
+    content = RowsDigest()
     progress.start(len(samples), f"checking the clips of {task.name}")
     try:
-        with DecodeWorkers() as workers:
-            for sample in samples:
-                clips = []
-                for source in sample.audio:
-                    try:
-                        clips.append(workers.inspect(source))
-                    except AudioError as error:
-                        what = str(error).removeprefix(f"{source.name}: ")
-                        problems.append(Problem(source.name, what))
-                facts.append(tuple(clips))
-                progress.advance(1)
+        with nullcontext(workers) if workers else DecodeWorkers() as inspectors:
+            facts = pack_facts(_inspected(samples, inspectors, problems, content, progress))
     finally:
         progress.finish()
     if problems:
         raise DataError(f"task {task.name}: {report_problems(tuple(problems))}")
     if not samples:
         raise DataError(f"task {task.name}: {task.settings.local_dataset_path} holds no samples")
-    content = [
-        [sample.sample_id, sample.truth, [clip.sha256 for clip in clips]]
-        for sample, clips in zip(samples, facts, strict=True)
-    ]
-    warnings = (
-        *listing.warnings,
-        *_copies(samples, facts),
-        *_unknown_slices(task.settings.slices.by, samples),
-    )
     return CheckedData(
-        listing, samples, tuple(facts), len(listing.samples), digest(content), warnings
+        listing=listing,
+        samples=samples,
+        facts=facts,
+        available=len(listing.samples),
+        audio_s=sum(fact.duration_s for clips in facts for fact in clips),
+        sha256=content.hexdigest(),
+        warnings=(
+            *listing.warnings,
+            *_copies(samples, facts),
+            *_unknown_slices(task.settings.slices.by, samples),
+        ),
     )
+
+
+def _inspected(
+    samples: Sequence[Sample],
+    workers: DecodeWorkers,
+    problems: list[Problem],
+    content: RowsDigest,
+    progress: Progress,
+) -> Iterator[tuple[AudioFacts, ...]]:
+    """What is known of each sample's clips; the clips that cannot be used join `problems`."""
+    here, ahead = tee(samples)
+    found = workers.inspect_all(source for sample in ahead for source in sample.audio)
+    for sample in here:
+        clips = []
+        for source, clip in zip(sample.audio, found, strict=False):
+            if isinstance(clip, AudioError):
+                what = str(clip).removeprefix(f"{source.name}: ")
+                problems.append(Problem(source.name, what))
+            else:
+                clips.append(clip)
+        content.add([sample.sample_id, sample.truth, [clip.sha256 for clip in clips]])
+        progress.advance(1)
+        yield tuple(clips)
 
 
 def long_clips(data: CheckedData, max_audio_s: float) -> list[str]:
@@ -144,13 +165,19 @@ def _unknown_slices(keys: Sequence[str], samples: Sequence[Sample]) -> list[str]
     ]
 
 
-def _copies(samples: tuple[Sample, ...], facts: list[tuple[AudioFacts, ...]]) -> list[str]:
-    count = Counter(clip.sha256 for clips in facts for clip in clips)
-    names = [
-        sample.sample_id
-        for sample, clips in zip(samples, facts, strict=True)
-        if any(count[clip.sha256] > 1 for clip in clips)
-    ]
-    if not names:
+def _copies(samples: Sequence[Sample], facts: Sequence[tuple[AudioFacts, ...]]) -> list[str]:
+    import numpy as np
+
+    digests, owners = bytearray(), array("L")
+    for number, clips in enumerate(facts):
+        for clip in clips:
+            digests += short_digest(clip.sha256)
+            owners.append(number)
+    # Of a fixed width, so that numpy's dropping of NULs at the end joins no two of them.
+    keys = np.frombuffer(bytes(digests), f"S{SHORT_BYTES}")
+    _, which, count = np.unique(keys, return_inverse=True, return_counts=True)
+    copies = np.unique(np.asarray(owners)[count[which.reshape(-1)] > 1])
+    if not len(copies):
         return []
-    return [f"{len(names)} samples share their audio bytes with another: {', '.join(names[:5])}"]
+    names = [samples[number].sample_id for number in copies[:5].tolist()]
+    return [f"{len(copies)} samples share their audio bytes with another: {', '.join(names)}"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
 
 from modeltest.errors import DeviceError, ModeltestError
 from modeltest.protocols import Backend, Device
@@ -16,6 +18,7 @@ def generate_surviving(
     device: Device,
     requests: Sequence[Request],
     on_split: Callable[[int, str], None],
+    take_prepared: Callable[[], Any] = lambda: None,
 ) -> list[Response]:
     """Answers a batch; what fails alone becomes an error of its sample.
 
@@ -24,6 +27,8 @@ def generate_surviving(
         device: Asked what an exception means and whether it is still alive.
         requests: The batch.
         on_split: Told the size of each batch that had to be halved, and why.
+        take_prepared: Returns what the backend prepared for the whole batch, or raises what
+            the backend raised; parts of the batch are prepared anew.
 
     Returns:
         One response per request, in their order.
@@ -35,16 +40,14 @@ def generate_surviving(
     if not requests:
         return []
     try:
-        return _checked(requests, backend.generate(requests))
+        return _checked(requests, backend.generate(requests, take_prepared()))
     except ModeltestError:
         raise
     except Exception as error:  # the sample boundary: from here on a failure is a value
         out_of_memory = device.is_out_of_memory(error)
         failure = OUT_OF_MEMORY if out_of_memory else f"{type(error).__name__}: {error}"
     # Out here the traceback, which holds the batch's tensors, is gone.
-    device.free_memory()
-    if not device.is_alive():
-        raise DeviceError(f"{device.torch_name} does not answer any more ({failure})")
+    _refuse_dead(device, failure)
     if len(requests) == 1:
         return [Response(requests[0].sample_id, text="", error=failure)]
     on_split(len(requests), failure)
@@ -53,6 +56,50 @@ def generate_surviving(
         *generate_surviving(backend, device, requests[:half], on_split),
         *generate_surviving(backend, device, requests[half:], on_split),
     ]
+
+
+def load(backend: Backend, device: Device) -> None:
+    """Loads the model.
+
+    Raises:
+        ModeltestError: It cannot be used.
+        DeviceError: It does not fit into the device's memory, or the device does not answer.
+    """
+    try:
+        backend.load()
+        return
+    except ModeltestError:
+        raise
+    except Exception as error:
+        if not device.is_out_of_memory(error):
+            _refuse_dead(device, _first_line(error))
+            raise
+        failure = _first_line(error)
+    _refuse_dead(device, failure)
+    raise DeviceError(
+        f"the model does not fit into the memory of {device.torch_name} ({failure}); end what "
+        "else uses it, or take a larger device or a smaller data_type"
+    )
+
+
+def _refuse_dead(device: Device, failure: str) -> None:
+    # A device whose context is broken refuses this too; whether it is, is asked next.
+    with suppress(Exception):
+        device.free_memory()
+    if not _is_alive(device):
+        raise DeviceError(f"{device.torch_name} does not answer any more ({failure})")
+
+
+def _is_alive(device: Device) -> bool:
+    try:
+        return device.is_alive()
+    except Exception:  # whatever a broken driver raises
+        return False
+
+
+def _first_line(error: Exception) -> str:
+    text = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _checked(requests: Sequence[Request], responses: list[Response]) -> list[Response]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from modeltest.errors import UsageError
 
-# What decides replies, scores or reports. Paths of settings files and the overrides that led
-# to the settings are left out: the resolved settings are compared instead.
+# What decides replies, scores, times or reports. Paths of settings files and the overrides that
+# led to the settings are left out: the resolved settings are compared instead.
 _COMPARED = (
     ("command",),
     ("certified",),
@@ -17,6 +17,9 @@ _COMPARED = (
     ("model", "name"),
     ("model", "settings"),
     ("labels",),
+    ("sweep",),
+    ("prompt", "sha256"),
+    ("clips",),
     ("identity",),
     ("data", "sha256"),
     ("data", "num_samples"),

@@ -10,7 +10,7 @@ from typing import Any
 from modeltest.audio.decode import AUDIO_RULE, audio_rule_facts
 from modeltest.errors import StorageError
 from modeltest.protocols import Backend, Device
-from modeltest.runlog.layout import RunPlace, new_run_id
+from modeltest.runlog.layout import PerformancePlace, RunPlace, new_run_id
 from modeltest.runlog.manifest import (
     SCHEMA_VERSION,
     digest,
@@ -39,7 +39,15 @@ def plan_place(plan: EvalPlan, backend: str, device_label: str, output_dir: Path
     )
 
 
-def make_run_folder(place: RunPlace) -> None:
+def plan_performance_place(model: str, output_dir: Path) -> PerformancePlace:
+    """Where a sweep of a model that starts now would put its files; nothing is made."""
+    now = datetime.now()
+    return PerformancePlace(
+        output_dir=output_dir.resolve(), date=f"{now:%Y-%m-%d}", run_id=new_run_id(now), model=model
+    )
+
+
+def make_run_folder(place: RunPlace | PerformancePlace) -> None:
     """Makes the folder of a run, or finds that of a resumed one.
 
     Raises:
@@ -51,8 +59,8 @@ def make_run_folder(place: RunPlace) -> None:
         raise StorageError(f"{place.run_folder}: cannot be made ({error.strerror})") from error
 
 
-def start_run(place: RunPlace, manifest: Mapping[str, Any]) -> None:
-    """Writes the manifest, before the first sample and before the weights are loaded.
+def start_run(place: RunPlace | PerformancePlace, manifest: Mapping[str, Any]) -> None:
+    """Writes the manifest, before the first request and before the weights are loaded.
 
     Raises:
         StorageError: It cannot be written.

@@ -24,7 +24,7 @@ class Layer:
 
     Attributes:
         values: The mapping as YAML gives it.
-        origins: Per key path where it was written: `FILE:LINE`, or `--set KEY=VALUE`.
+        origins: Per key path where it was written: `FILE:LINE:COLUMN`, or `--set KEY=VALUE`.
             A path without an entry was written with the nearest path above it.
     """
 
@@ -107,7 +107,7 @@ def _read(path: Path) -> tuple[Layer, str]:
         raise SettingsError(f"{where}: cannot be read: {error.strerror}") from None
     values, positions = read_yaml(decode_text(raw, where), where)
     origins: dict[KeyPath, str] = {(): where}
-    origins.update((path, f"{where}:{line}") for path, (line, _) in positions.items())
+    origins.update((path, f"{where}:{line}:{column}") for path, (line, column) in positions.items())
     return Layer(values, origins), hashlib.sha256(raw).hexdigest()
 
 

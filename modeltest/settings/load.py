@@ -43,7 +43,7 @@ class Loaded(Generic[S]):
     origins: Mapping[KeyPath, str]
 
     def where(self, key: str) -> str:
-        """Says where a top-level key was written, `FILE:LINE`, for the start of a message."""
+        """Says where a top-level key was written, `FILE:LINE:COLUMN`, for a message."""
         return self.origins.get((key,), str(self.files[0][0]))
 
 

@@ -327,7 +327,7 @@ def test_inner_damage_is_invalid_until_it_is_repaired(modeltest, copied, few, fi
     assert "damaged inside; see modeltest report --repair" in done.out.splitlines()[0]
     repaired = modeltest(copied, "report", "last", "--repair")
     assert repaired.code == 4
-    assert re.search(r"rescued, 1 lines lost", repaired.out)
+    assert re.search(r"rescued, 1 lines lost", repaired.err)
     assert f"INCOMPLETE: {NUM_CLIPS - 1} of {NUM_CLIPS} samples evaluated" in repaired.out
     assert segment.with_name(f"{segment.name}.damaged").read_bytes() == content
     resumed = modeltest(copied, *eval_arguments(few, "--resume", "last"))

@@ -23,10 +23,12 @@ import time
 import traceback
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 import soundfile
+from support.counts import add_at_least, short_of
 
 from modeltest.audio.decode import decode, inspect
 from modeltest.audio.mpeg import UNPROVEN_END
@@ -246,7 +248,8 @@ def run(options: argparse.Namespace) -> int:
         f"unprovable {total['unprovable']}; decoder crashes {crashes}, hangs {hangs}, "
         f"violations {total['violations']}"
     )
-    return int(bool(total["violations"] or hangs))
+    short = short_of("audio mutations", total["done"], options.count, options)
+    return int(bool(total["violations"] or hangs or short))
 
 
 def main() -> int:
@@ -256,6 +259,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=150.0, help="stop after so long")
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--only", type=int, help="repeat this mutation in this process")
+    add_at_least(parser)
     options = parser.parse_args()
     if options.only is None:
         return run(options)

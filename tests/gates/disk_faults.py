@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from support import mounts, strace
 from support.checkout import add_source, workspace, write_clips
 from support.commands import Finished, each_in_processes, null_eval, run_cold, run_warm, warm_up
+from support.counts import add_at_least, short_of
 from support.runs import comparable, differences, report_bytes, run_folder
 from support.strace import Call, calls, kind_of, traced
 
@@ -198,6 +199,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="begin none after so long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
+    add_at_least(parser)
     add_source(parser)
     options = parser.parse_args()
     if problem := strace.missing_tool() or mounts.missing_tool():
@@ -225,7 +227,7 @@ def run(gate: Gate, options: argparse.Namespace) -> int:
         f"disk_faults: {num_done} of {len(checks)} faults, {num_violations} violations, "
         f"seed {options.seed}, {time.monotonic() - begin_s:.0f} s"
     )
-    return int(num_violations > 0 or num_done < min(20, len(checks)))
+    return int(bool(num_violations) | short_of("disk_faults", num_done, len(checks), options))
 
 
 def _carry_out(named: tuple[str, Check]) -> tuple[str, list[str]]:

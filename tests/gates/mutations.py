@@ -1,4 +1,4 @@
-"""Spoilt settings, run logs, manifests and replies: a ModeltestError or a right report.
+"""Spoilt settings, data, run logs, manifests, replies: a ModeltestError or a right report.
 
     python tests/gates/mutations.py [--count N] [--torn N] [--seconds S] [--seed S] [--kind K]
 
@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from support.checkout import add_source, workspace
 from support.commands import each_in_processes
+from support.counts import add_at_least, short_of
 
 HANG_S = 10
 REPLIES_PER_CASE = 12
@@ -48,6 +49,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--kind", help="one kind only")
     parser.add_argument("--only", type=int, help="repeat this case of --kind")
+    add_at_least(parser)
     add_source(parser)
     options = parser.parse_args()
     if not __debug__:
@@ -102,7 +104,7 @@ def run(
         f"seed {options.seed}, {time.monotonic() - begin_s:.0f} s",
         flush=True,
     )
-    return int(num_violations > 0 or done == 0)
+    return int(bool(num_violations) | short_of(f"mutations {kind}", done, wanted, options))
 
 
 def chunk(

@@ -132,6 +132,15 @@ class Gate:
         done = run_cold(self.eval, folder, PYTHONPATH=str(dirty))
         return Forced(folder, done, "INVALID", "local changes")
 
+    def unchecked_source(self, name: str) -> Forced:
+        """A working tree that git refuses: nobody knows whether it has local changes."""
+        refused = self.root / "refused"
+        copy_project(self.root / "checkout", refused)
+        (refused / ".git").mkdir()
+        folder = self.root / name
+        done = run_cold(self.eval, folder, PYTHONPATH=str(refused))
+        return Forced(folder, done, "INVALID", "could not be checked for local changes")
+
     def changed_clip(self, name: str) -> Forced:
         data = self._clips(name)
         folder = self.root / name
@@ -259,7 +268,7 @@ def main() -> int:
             gate.failed_sample, gate.too_many_failures, gate.unparsed_replies, gate.limited,
             gate.damaged_log, gate.contradicting_replies, gate.foreign_samples,
             gate.doubled_sample, gate.another_runs_samples, gate.missing_samples,
-            gate.local_changes, gate.changed_clip,
+            gate.local_changes, gate.unchecked_source, gate.changed_clip,
             gate.batch_split, gate.out_of_memory, gate.shared_audio, gate.changed_setting,
             gate.grave_before_light,
         ]  # fmt: skip

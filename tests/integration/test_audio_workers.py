@@ -14,7 +14,7 @@ import soundfile
 
 from modeltest.audio import child_process
 from modeltest.audio.decode import decode, inspect
-from modeltest.audio.workers import DecodeWorkers
+from modeltest.audio.workers import LONGEST_DECODE_S, DecodeWorkers
 from modeltest.errors import AudioError, ModeltestError
 from modeltest.records import AudioSource
 
@@ -305,3 +305,8 @@ def test_importing_loads_no_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_nobody_waits_longer_than_ten_seconds_for_a_clip():
+    assert LONGEST_DECODE_S < 10
+    assert DecodeWorkers()._timeout_s == LONGEST_DECODE_S

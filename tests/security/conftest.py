@@ -16,6 +16,9 @@ _WATCH = """
 import os, socket, sys
 
 def _hook(event, arguments):
+    if event in ("socket.bind", "socket.listen") and arguments[0].family != socket.AF_UNIX:
+        _note(event, arguments[1:])
+        raise OSError("no servers here")
     if event in ("socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname"):
         local = hasattr(arguments[0], "family") and arguments[0].family == socket.AF_UNIX
         if not local:
@@ -41,7 +44,7 @@ class Finished:
         code: Exit code.
         out: Standard output.
         err: Standard error.
-        seen: What the audit hook saw: network, os.system and unpickling.
+        seen: What the audit hook saw: network, servers, os.system and unpickling.
     """
 
     code: int

@@ -13,9 +13,14 @@ MODULES = {
     "multiprocessing", "tarfile", "zipfile", "imp", "runpy", "code", "codeop", "pty",
 }  # fmt: skip
 MODULE_OWNERS = {
-    "jinja2": {"reports/html.py"},
+    "jinja2": {"reports/html.py", "reports/performance/html.py"},
     "yaml": {"settings/yaml_text.py"},
-    "subprocess": {"runlog/manifest.py", "devices/probe.py", "audio/child_process.py"},
+    "subprocess": {
+        "runlog/source_facts.py",
+        "devices/probe.py",
+        "audio/child_process.py",
+        "runner/isolated.py",
+    },
     "ctypes": {"audio/child_process.py", "audio/decode_child.py"},
 }
 BUILT_INS = {"eval", "exec", "compile", "__import__", "execfile", "input"}

@@ -24,7 +24,28 @@ MARKUP = [
     "{{ 7 * 7 }}", "{% raw %}", "&lt;i&gt;", "<!--", "]]>", "javascript:alert(1)", "${7*7}",
 ]  # fmt: skip
 OTHERS = ['"quoted", and', "a;b", "'", "''=1", "../..", "%s%n", "$(touch CANARY)", "`id`", "é" * 60]
-PAYLOADS = [*STARTS, *STEERING, *MARKUP, *OTHERS]
+UNICODE = [
+    # The same letters composed and decomposed, and what looks like others.
+    "caf\u00e9", "cafe\u0301", "\u212b", "A\u030a", "\uac00", "\u1100\u1161", "\ufb03", "ﬁle",
+    "\u0430dmin", "\uff21", "\U0001d400", "\u0661", "\u00b5", "ß", "İi", "ǅ", "\u0345",
+    "e" + "\u0301" * 40,
+    "\U0001f469\u200d\U0001f52c", "\U000e0041", "\uffff", "\U0010ffff", "\ufdd0", "\ue000",
+    "\u00ad",
+    "\u2060", "\u034f", "\u115f", "\u3164", "\u180e", "\u2800", "\u00a0", "\u3000", "\u2000x\u200a",
+]  # fmt: skip
+# No UTF-8: lone bytes, cut sequences, a coded surrogate, Latin-1, an overlong slash.
+BYTES = [
+    b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f", b"\x80\x80", b"caf\xe9", b"\xc0\xaf",
+    b"\xfe\xff a",
+    b"a\\x",
+]  # fmt: skip
+LONG = ["x" * 240, "é" * 118, "\U0001f52c" * 59, "任" * 79, "e\u0301" * 79]
+RESERVED = [
+    "con", "nul", "-rf", "--help", "a:b", "a|b", "a*?", "a<b>", "%00", "%2e%2e", " a ", "a.",
+]  # fmt: skip
+PAYLOADS = [
+    *STARTS, *STEERING, *MARKUP, *OTHERS, *UNICODE, *LONG, *RESERVED,
+]  # fmt: skip
 LABELS = ["=1+1", "+a", "@b", "\x1b[31mred", "\u202egnp", "<img src=x onerror=alert(1)>"]
 
 
@@ -50,7 +71,7 @@ def hostile(tmp_path, mini_clips):
     data.mkdir()
     rows = []
     for number, payload in enumerate(PAYLOADS):
-        name = f"{payload}".replace("/", "∕").replace("\0", "␀")[:60] + f" {number}.flac"
+        name = f"{payload}".replace("/", "∕").replace("\0", "␀") + f" {number}.flac"
         if name.startswith("."):
             name = f"_{name}"
         shutil.copy(mini_clips[number % 120], os.fsencode(data) + b"/" + os.fsencode(name))
@@ -73,8 +94,9 @@ def hostile(tmp_path, mini_clips):
     return tmp_path
 
 
-def test_there_are_fifty_payloads():
-    assert len(set(PAYLOADS)) >= 50
+def test_there_are_a_hundred_payloads():
+    assert len(set(PAYLOADS)) >= 100
+    assert max(len(f"{payload} 100.flac".encode()) for payload in PAYLOADS) > 240
 
 
 def test_everything_that_is_written_is_only_text(command, hostile, run_folder):
@@ -112,6 +134,27 @@ def test_no_cell_is_a_formula(here, hostile):
     samples = next(file for file in files if file.name.endswith("_samples.csv"))
     with samples.open(newline="", encoding="utf-8") as stream:
         assert len(list(csv.DictReader(stream))) == len(PAYLOADS)
+
+
+def test_names_that_are_no_unicode_are_only_text(command, tmp_path, mini_clips, run_folder):
+    """No table can name them: they are found by their folders, and one is 255 bytes long."""
+    names = [*BYTES, b"x" * (255 - len(b".flac")), "é".encode() * 125, "e\u0301".encode() * 83]
+    for number, name in enumerate(names):
+        folder = tmp_path / "data" / ("cough", "sigh")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(mini_clips[number], os.fsencode(folder) + b"/" + name + b".flac")
+    task = "extends: vocalsound\nlocal_dataset_path: data\nlabel: {source: folder}\n"
+    (tmp_path / "odd.yaml").write_text(f"{task}expected_samples: {len(names)}\n")
+    done = command("eval", "odd.yaml", "null", "--limit", str(len(names)))
+    assert done.code == 0, done.err
+    [replies] = tmp_path.glob("outputs/**/output_*.txt")
+    [samples] = tmp_path.glob("outputs/**/*_samples.csv")
+    with samples.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len({row["sample_id"] for row in rows}) == len(names)
+    page = (run_folder() / "report.html").read_text(encoding="utf-8")
+    for text in (done.out, done.err, replies.read_text(encoding="utf-8"), page):
+        assert {hex(ord(c)) for c in text if is_raw(c)} == set()
 
 
 def test_errors_about_hostile_data_are_only_text(command, hostile):

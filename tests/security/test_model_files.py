@@ -166,12 +166,13 @@ def test_remote_code_is_refused_before_transformers_is_imported(command, own_mod
     assert not (tmp_path / "imported").exists()
 
 
-def test_the_kernel_sees_no_connection_either(checkout, tmp_path):
+def test_the_kernel_sees_no_connection_and_no_server_either(checkout, tmp_path):
     """Rust and C++ parts do not pass Python's audit hooks."""
     if shutil.which("strace") is None:
         pytest.fail("strace is missing; install it (apt-get install strace)")
     trace = tmp_path / "trace"
-    strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=connect,sendto,sendmsg"]
+    calls = "trace=connect,sendto,sendmsg,bind,listen"
+    strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", calls]
     done = subprocess.run(
         [*strace, "-o", str(trace), sys.executable, "-m", "modeltest", *EVAL],
         cwd=tmp_path,
@@ -187,3 +188,13 @@ def test_the_kernel_sees_no_connection_either(checkout, tmp_path):
     assert done.returncode == 0, done.stderr
     reached = [line for line in trace.read_text().splitlines() if "AF_INET" in line]
     assert reached == []
+
+
+def test_the_watch_sees_servers(command, tmp_path):
+    """The hook that `seen` comes from would show a port that modeltest opens."""
+    hook = tmp_path / ".watch" / "sitecustomize.py"
+    serve = "s = socket.socket()\ntry: s.bind(('127.0.0.1', 0))\nexcept OSError: pass\n"
+    hook.write_text(hook.read_text() + serve)
+    done = command("list")
+    assert done.code == 0, done.err
+    assert "socket.bind" in done.seen

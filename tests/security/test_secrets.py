@@ -11,10 +11,17 @@ import pytest
 NAMES = [
     "OPENAI_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "MODELTEST_API_KEY", "MODELTEST_TOKEN",
     "ASCEND_PASSWORD", "CUDA_PASSPHRASE", "ATB_CREDENTIALS", "NPU_AUTHORIZATION", "HCCL_COOKIE",
-    "TORCH_SECRET", "MODELTEST_DB_PASSWD", "NCCL_key",
+    "TORCH_SECRET", "MODELTEST_DB_PASSWD", "NCCL_key", "MODELTEST_PWD", "TORCH_PAT", "CUDA_PIN",
+    "HCCL_LOGIN", "ATB_DSN",
 ]  # fmt: skip
 CANARY = "canary-7f3a9"
 SECRETS = {name: f"{CANARY}-{number}" for number, name in enumerate(NAMES)}
+# A value, not its variable's name, gives these away.
+SECRETS |= {
+    "HCCL_URL": f"http://u:{CANARY}@x",
+    "HCCL_ALGO": f"tcp://{CANARY}@x",
+    "MODELTEST_CONFIG_DIR_URL": f"https://{CANARY}@x",
+}
 EVAL = ("eval", "vocalsound_mini", "null", "--limit", "2")
 
 
@@ -34,6 +41,14 @@ FAILURES = {
     "data that is none": ((*EVAL, "--set", "task.local_dataset_path=empty"), 2),
     "an output folder that is a file": ((*EVAL, "--output-dir", "broken.yaml"), 2),
     "nothing to resume": ((*EVAL, "--resume", "last"), 2),
+    "an unknown device": ((*EVAL, "--device", "tpu"), 2),
+    "a limit that is none": (("eval", "vocalsound_mini", "null", "--limit", "0"), 2),
+    "an unknown override": ((*EVAL, "--set", "model.modelpath=x"), 2),
+    "a clip that is none": ((*EVAL, "--set", "task.local_dataset_path=spoilt"), 2),
+    "no run to report": (("report", "last"), 2),
+    "a broken manifest": (("report", "run"), 2),
+    "a list with a broken run": (("list", "runs"), 0),
+    "a dry run": ((*EVAL, "--dry-run"), 0),
     "a check": (("check", "vocalsound_mini", "null"), None),
     "a full disk": (EVAL, 5),
 }
@@ -44,6 +59,10 @@ def test_no_secret_leaks(command, tmp_path, failure):
     arguments, code = FAILURES[failure]
     (tmp_path / "broken.yaml").write_text("prompt: [")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "spoilt").mkdir()
+    (tmp_path / "spoilt" / "f0001_0_cough.wav").write_text("no audio")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "manifest.json").write_text("[" * 100_000)
     if failure == "a full disk":
         hook = tmp_path / ".watch" / "sitecustomize.py"
         limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -53,6 +72,10 @@ def test_no_secret_leaks(command, tmp_path, failure):
     assert code is None or done.code == code, done.err
     assert CANARY not in done.out + done.err
     assert leaks(tmp_path) == []
+
+
+def test_there_are_twenty_failures():
+    assert len(FAILURES) + len(("a crash", "a signal")) >= 20
 
 
 def test_no_secret_leaks_when_it_crashes_or_is_ended(checkout, tmp_path):

@@ -9,10 +9,11 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "modeltest"
 SIBLINGS = ("audio", "devices", "backends", "tasks", "metrics", "runlog")
-FOUNDATION = {"records", "errors", "protocols"}
+FOUNDATION = {"records", "errors", "plain_files", "protocols"}
 MAY_IMPORT = {
     "records": set(),
     "errors": set(),
+    "plain_files": set(),
     "protocols": {"records"},
     "settings": FOUNDATION,
     **{name: FOUNDATION | {"settings"} for name in SIBLINGS},

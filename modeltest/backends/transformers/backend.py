@@ -254,11 +254,13 @@ class TransformersBackend:
         self, request: Request, input_text: str, reply: _Reply, timing: Timing
     ) -> Response:
         bad = reply.not_finite
+        audio_tokens = self._num_audio_tokens(request)
         return Response(
             sample_id=request.sample_id,
             text="" if bad else reply.text,
             input_text=input_text,
-            input_tokens=self._num_input_tokens(input_text, request),
+            input_tokens=self._num_text_tokens(input_text) + audio_tokens,
+            audio_tokens=audio_tokens,
             output_tokens=len(reply.tokens),
             finish_reason="" if bad else self._finish_reason(request.generation, reply.tokens),
             timing=timing,
@@ -301,11 +303,9 @@ class TransformersBackend:
         scores = logits[:, self._option_ids[options]].float().amax(dim=-1)
         return [tuple(row) for row in scores.tolist()]
 
-    def _num_input_tokens(self, text: str, request: Request) -> int:
-        """Tokens that enter the language model, audio positions included."""
+    def _num_audio_tokens(self, request: Request) -> int:
         hop = self.processor.feature_extractor.hop_length
-        clips = (inputs.num_audio_tokens(len(clip.waveform), hop) for clip in request.audio)
-        return self._num_text_tokens(text) + sum(clips)
+        return sum(inputs.num_audio_tokens(len(clip.waveform), hop) for clip in request.audio)
 
     def _num_text_tokens(self, text: str) -> int:
         if text not in self._text_tokens:

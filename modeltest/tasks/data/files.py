@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -25,11 +25,16 @@ class AudioFile:
 
     Attributes:
         relative: Its path below the data folder.
-        path: Where it is.
+        root: The data folder.
     """
 
     relative: PurePosixPath
-    path: Path
+    root: Path
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.root / self.relative
 
     @property
     def name(self) -> str:
@@ -46,14 +51,21 @@ class FoundFiles:
     """Everything below a data folder, hidden files left out.
 
     Attributes:
-        audio: Clips, sorted by their path.
+        root: The folder.
+        names: Paths of the clips below it, sorted.
         passed_over: Ending → count of the other files.
         problems: Folders that cannot be read.
     """
 
-    audio: tuple[AudioFile, ...]
+    root: Path
+    names: Sequence[str]
     passed_over: Mapping[str, int]
     problems: tuple[Problem, ...]
+
+    @property
+    def audio(self) -> Iterator[AudioFile]:
+        """The clips, sorted by their path."""
+        return (AudioFile(PurePosixPath(name), self.root) for name in self.names)
 
     def warnings(self) -> tuple[str, ...]:
         """Says which audio was passed over because libsndfile does not read its form."""
@@ -76,7 +88,7 @@ def walk(root: Path) -> FoundFiles:
     Returns:
         What it holds, in an order that does not depend on the file system.
     """
-    audio: list[AudioFile] = []
+    names: list[str] = []
     passed_over: Counter[str] = Counter()
     problems: list[Problem] = []
     folders = deque([PurePosixPath()])
@@ -99,11 +111,11 @@ def walk(root: Path) -> FoundFiles:
             if entry.is_dir():
                 (linked if entry.is_symlink() else folders).append(relative)
             elif relative.suffix.lower() in AUDIO_ENDINGS:
-                audio.append(AudioFile(relative, root / relative))
+                names.append(relative.as_posix())
             else:
                 passed_over[one_line(relative.suffix.lower()) or NO_ENDING] += 1
-    audio.sort(key=lambda file: file.relative.as_posix())
-    return FoundFiles(tuple(audio), dict(sorted(passed_over.items())), tuple(problems))
+    names.sort()
+    return FoundFiles(root, names, dict(sorted(passed_over.items())), tuple(problems))
 
 
 def _visible_entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from modeltest.errors import DataError, one_line
@@ -17,7 +17,7 @@ from modeltest.tasks.data.release import is_release
 from modeltest.tasks.data.speakers import read_speakers, with_speakers
 from modeltest.tasks.data.texts import read_text
 
-_Labelled = tuple[list[Sample], list[Problem]]
+_Problems = list[Problem]
 
 
 def find_in_folder(root: Path, settings: TaskSettings) -> Listing:
@@ -31,19 +31,20 @@ def find_in_folder(root: Path, settings: TaskSettings) -> Listing:
         DataError: There is no audio in the folder, or its table cannot be used.
     """
     files = walk(root)
-    if not files.audio:
+    if not files.names:
         raise DataError(f"{root}: {_no_audio(files)}")
     reader = LabelReader(settings)
+    problems: _Problems = []
     if settings.label.source == "file_name":
-        found, problems = _by_file_name(files.audio, reader)
+        found = _by_file_name(files.audio, reader, problems)
     elif settings.label.source == "folder":
-        found, problems = _by_folder(files.audio, reader)
+        found = _by_folder(files.audio, reader, problems)
     else:
-        found, problems = _by_table(files.audio, reader, root, settings.label.table)
-    samples, duplicates = without_duplicates(found)
+        found = _by_table(files, reader, settings.label.table, problems)
+    unique, duplicates = without_duplicates(found)
     parent = root.resolve().parent
     part_of_release = is_release(parent)
-    samples, warnings = with_speakers(samples, read_speakers(parent if part_of_release else root))
+    samples, warnings = with_speakers(unique, read_speakers(parent if part_of_release else root))
     if part_of_release:
         warnings.append(
             f"{root} is part of a release tree and all its clips are taken; for the test "
@@ -58,8 +59,9 @@ def find_in_folder(root: Path, settings: TaskSettings) -> Listing:
     )
 
 
-def _by_file_name(files: Sequence[AudioFile], reader: LabelReader) -> _Labelled:
-    samples, problems = [], []
+def _by_file_name(
+    files: Iterable[AudioFile], reader: LabelReader, problems: _Problems
+) -> Iterator[Sample]:
     for file in files:
         facts = reader.read_stem(file.relative.stem)
         label = None if facts is None else reader.choice(facts.word)
@@ -70,12 +72,12 @@ def _by_file_name(files: Sequence[AudioFile], reader: LabelReader) -> _Labelled:
         else:
             # The stem alone, so that flattening subset folders changes no id.
             sample_id = one_line(file.relative.stem)
-            samples.append(Sample(sample_id, (file.source(),), label, facts.metadata))
-    return samples, problems
+            yield Sample(sample_id, (file.source(),), label, facts.metadata)
 
 
-def _by_folder(files: Sequence[AudioFile], reader: LabelReader) -> _Labelled:
-    samples, problems = [], []
+def _by_folder(
+    files: Iterable[AudioFile], reader: LabelReader, problems: _Problems
+) -> Iterator[Sample]:
     for file in files:
         word = file.relative.parent.name
         label = reader.choice(word)
@@ -84,34 +86,36 @@ def _by_folder(files: Sequence[AudioFile], reader: LabelReader) -> _Labelled:
         elif label is None:
             problems.append(Problem(file.name, reader.not_a_choice(word)))
         else:
-            samples.append(Sample(_path_id(file), (file.source(),), label))
-    return samples, problems
+            yield Sample(_path_id(file), (file.source(),), label)
 
 
-def _by_table(files: Sequence[AudioFile], reader: LabelReader, root: Path, table: str) -> _Labelled:
-    unlisted = {file.relative: file for file in files}
-    listed: dict[PurePosixPath, int] = {}
-    samples, problems = [], []
-    for number, row in _read_table(root, table):
+def _by_table(
+    files: FoundFiles, reader: LabelReader, table: str, problems: _Problems
+) -> Iterator[Sample]:
+    unlisted = set(files.names)
+    listed: dict[str, int] = {}
+    for number, row in _read_table(files.root, table):
         relative = PurePosixPath(row.pop("audio").replace("\\", "/"))
-        name = one_line(relative.as_posix())
+        path = relative.as_posix()
+        name = one_line(path)
         word = row.pop("label")
         label = reader.choice(word)
-        file = unlisted.pop(relative, None)
-        if relative in listed:
-            what = f"duplicate: rows {listed[relative]} and {number} of {table}"
+        is_there = path in unlisted
+        unlisted.discard(path)
+        if path in listed:
+            what = f"duplicate: rows {listed[path]} and {number} of {table}"
             problems.append(Problem(name, what))
-        elif file is None:
+        elif not is_there:
             what = f"missing: row {number} of {table} names it"
             problems.append(Problem(name, what))
         elif label is None:
             problems.append(Problem(name, reader.not_a_choice(word)))
         else:
-            samples.append(Sample(_path_id(file), (file.source(),), label, reader.named(row)))
-        listed.setdefault(relative, number)
+            file = AudioFile(relative, files.root)
+            yield Sample(_path_id(file), (file.source(),), label, reader.named(row))
+        listed.setdefault(path, number)
     what = f"no label: {table} does not name it"
-    problems += [Problem(file.name, what) for file in unlisted.values()]
-    return samples, problems
+    problems += [Problem(one_line(path), what) for path in sorted(unlisted)]
 
 
 def _read_table(root: Path, table: str) -> list[tuple[int, dict[str, str]]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from modeltest.records import Sample
+from modeltest.tasks.data.packed import Packed, pack_samples
 
 MAX_NAMED_PROBLEMS = 20
 
@@ -40,29 +42,51 @@ class Listing:
         warnings: What a user should know, a line each, though the run can go on.
     """
 
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     layout: str
     passed_over: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
-def without_duplicates(
-    samples: Iterable[Sample],
-) -> tuple[tuple[Sample, ...], list[Problem]]:
+def usable(found: Iterable[Sample | Problem], problems: list[Problem]) -> Iterator[Sample]:
+    """The samples among what was found; the problems join `problems` meanwhile."""
+    for each in found:
+        if isinstance(each, Problem):
+            problems.append(each)
+        else:
+            yield each
+
+
+def without_duplicates(samples: Iterable[Sample]) -> tuple[Packed[Sample], list[Problem]]:
     """Sorts samples by id and takes out those whose id an earlier one has.
+
+    Args:
+        samples: Each is packed as it comes.
 
     Returns:
         The samples that stay, and a problem for each that does not.
     """
-    kept: dict[str, Sample] = {}
+    # One text per sample instead of a pair: an id holds no control character.
+    names: list[str] = []
+    packed = pack_samples(_named(samples, names))
+    kept = array("L")
     problems = []
-    for sample in sorted(samples, key=lambda one: (one.sample_id, one.audio[0].name)):
-        first = kept.setdefault(sample.sample_id, sample)
-        if first is not sample:
-            what = f"duplicate: {first.audio[0].name} is {sample.sample_id!r} too"
-            problems.append(Problem(sample.audio[0].name, what))
-    return tuple(kept.values()), problems
+    first_id = first_name = None
+    for number in sorted(range(len(names)), key=names.__getitem__):
+        sample_id, _, name = names[number].partition("\0")
+        if sample_id == first_id:
+            problems.append(Problem(name, f"duplicate: {first_name} is {sample_id!r} too"))
+        else:
+            first_id, first_name = sample_id, name
+            kept.append(number)
+    return packed.ordered(kept), problems
+
+
+def _named(samples: Iterable[Sample], names: list[str]) -> Iterator[Sample]:
+    for sample in samples:
+        names.append(f"{sample.sample_id}\0{sample.audio[0].name}")
+        yield sample
 
 
 def report_problems(problems: Sequence[Problem]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,10 +13,10 @@ from modeltest.errors import DataError, one_line
 from modeltest.records import Sample
 from modeltest.settings.schema import TaskSettings
 from modeltest.tasks.data.files import AudioFile, walk
-from modeltest.tasks.data.found import Listing, Problem, without_duplicates
+from modeltest.tasks.data.found import Listing, Problem, usable, without_duplicates
 from modeltest.tasks.data.labels import NAME_DOES_NOT_MATCH, LabelReader
 from modeltest.tasks.data.speakers import read_speakers, with_speakers
-from modeltest.tasks.data.texts import read_text
+from modeltest.tasks.data.texts import read_json, read_text
 
 SPLIT_FILE = "datafiles/te.json"
 CLASSES_FILE = "class_labels_indices_vs.csv"
@@ -62,20 +61,14 @@ def find_in_release(root: Path, settings: TaskSettings) -> Listing:
     """
     audio_folder, *other_folders = _audio_folders(root)
     files = walk(root)
-    clips = _by_stem(file for file in files.audio if file.relative.parts[0] == audio_folder)
+    clips = _by_stem(name for name in files.names if name.startswith(f"{audio_folder}/"))
     entries, problems = _read_split(root / SPLIT_FILE)
     class_names = _read_class_names(root / CLASSES_FILE)
     reader = LabelReader(settings)
     names_tell = settings.label.source == "file_name"
-    found = []
-    for entry in entries:
-        sample = _sample(entry, clips, class_names, reader, names_tell)
-        if isinstance(sample, Problem):
-            problems.append(sample)
-        else:
-            found.append(sample)
-    samples, duplicates = without_duplicates(found)
-    samples, warnings = with_speakers(samples, read_speakers(root))
+    found = (_sample(entry, root, clips, class_names, reader, names_tell) for entry in entries)
+    unique, duplicates = without_duplicates(usable(found, problems))
+    samples, warnings = with_speakers(unique, read_speakers(root))
     if other_folders:
         warnings.insert(0, f"clips are taken from {audio_folder}/, not {', '.join(other_folders)}")
     return Listing(
@@ -93,23 +86,25 @@ def _audio_folders(root: Path) -> list[str]:
     return sorted(found, key=lambda name: (name not in AUDIO_FOLDERS, name))
 
 
-def _by_stem(files: Iterable[AudioFile]) -> dict[str, list[AudioFile]]:
-    by_stem: dict[str, list[AudioFile]] = {}
-    for file in files:
-        by_stem.setdefault(file.relative.stem, []).append(file)
+def _by_stem(names: Iterable[str]) -> dict[str, list[str]]:
+    by_stem: dict[str, list[str]] = {}
+    for name in names:
+        by_stem.setdefault(PurePosixPath(name).stem, []).append(name)
     return by_stem
 
 
 def _sample(
     entry: _Entry,
-    clips: Mapping[str, list[AudioFile]],
+    root: Path,
+    clips: Mapping[str, list[str]],
     class_names: Mapping[str, str],
     reader: LabelReader,
     names_tell: bool,
 ) -> Sample | Problem:
-    file = _clip(entry, clips)
-    if isinstance(file, Problem):
-        return file
+    found = _clip(entry, clips)
+    if isinstance(found, Problem):
+        return found
+    file = AudioFile(PurePosixPath(found), root)
     name = file.name
     class_name = class_names.get(entry.class_id)
     if class_name is None:
@@ -129,16 +124,17 @@ def _sample(
     return Sample(one_line(file.relative.stem), (file.source(),), label, metadata)
 
 
-def _clip(entry: _Entry, clips: Mapping[str, list[AudioFile]]) -> AudioFile | Problem:
+def _clip(entry: _Entry, clips: Mapping[str, list[str]]) -> str | Problem:
     """The entry's file: of its very name, else the one with another audio ending."""
     same_stem = clips.get(PurePosixPath(entry.file_name).stem, [])
-    files = [file for file in same_stem if file.relative.name == entry.file_name] or same_stem
-    if not files:
+    paths = [path for path in same_stem if PurePosixPath(path).name == entry.file_name]
+    paths = paths or same_stem
+    if not paths:
         return Problem(one_line(entry.file_name), f"missing: {SPLIT_FILE} names it")
-    if len(files) > 1:
-        what = f"duplicate: {files[0].name} and {files[1].name}"
+    if len(paths) > 1:
+        what = f"duplicate: {one_line(paths[0])} and {one_line(paths[1])}"
         return Problem(one_line(entry.file_name), what)
-    return files[0]
+    return paths[0]
 
 
 def _read_split(path: Path) -> tuple[list[_Entry], list[Problem]]:
@@ -148,7 +144,7 @@ def _read_split(path: Path) -> tuple[list[_Entry], list[Problem]]:
         DataError: The file is not JSON or holds no list of entries.
     """
     try:
-        content: Any = json.loads(read_text(path))
+        content: Any = read_json(path)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not readable as JSON ({error})") from error
     rows = content.get("data") if isinstance(content, dict) else content

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -12,9 +11,9 @@ from typing import Any
 from modeltest.errors import DataError, one_line
 from modeltest.records import AudioSource, Sample
 from modeltest.settings.schema import TaskSettings
-from modeltest.tasks.data.found import Listing, Problem, without_duplicates
+from modeltest.tasks.data.found import Listing, Problem, usable, without_duplicates
 from modeltest.tasks.data.labels import LabelReader, NameFacts, metadata_text
-from modeltest.tasks.data.texts import read_text
+from modeltest.tasks.data.texts import read_json
 
 AUDIO_NAMES = ("audio", "file")
 LABEL_NAMES = ("label", "labels", "answer", "class", "category")
@@ -77,14 +76,9 @@ def find_in_saved(root: Path, settings: TaskSettings) -> Listing:
     dataset = _load(folder)
     reader = LabelReader(settings)
     columns = _find_columns(folder, dataset, settings.label.source == "file_name")
-    found, problems = [], []
-    for row in _rows(folder, dataset, columns, reader):
-        sample = _sample(row, reader)
-        if isinstance(sample, Problem):
-            problems.append(sample)
-        else:
-            found.append(sample)
-    samples, duplicates = without_duplicates(found)
+    problems: list[Problem] = []
+    found = (_sample(row, reader) for row in _rows(folder, dataset, columns, reader))
+    samples, duplicates = without_duplicates(usable(found, problems))
     return Listing(
         samples=samples,
         layout="saved data set" if folder == root else f"saved data set ({folder.name})",
@@ -97,8 +91,8 @@ def _split_folder(root: Path) -> Path:
     if not path.is_file():
         return root
     try:
-        splits = list(json.loads(read_text(path))["splits"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        splits = list(read_json(path)["splits"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: does not list the splits of a saved data set") from error
     if SPLIT in splits:
         return root / SPLIT
@@ -164,14 +158,13 @@ def _only(folder: Path, what: str, candidates: Sequence[str]) -> str:
     return candidates[0] if candidates else ""
 
 
-def _rows(folder: Path, dataset: Any, columns: _Columns, reader: LabelReader) -> list[_Row]:
+def _rows(folder: Path, dataset: Any, columns: _Columns, reader: LabelReader) -> Iterator[_Row]:
     dataset, clips = _with_encoded_audio(folder, dataset, columns.audio)
     texts = {
         name: _column_texts(dataset, name) for name in (columns.label, *columns.metadata) if name
     }
     stems = [PurePosixPath(clip.path).stem for clip in clips]
     stems_are_ids = all(stems) and len(set(stems)) == len(stems)
-    rows = []
     for index, clip in enumerate(clips):
         row_id = f"row-{index:06d}"
         name = one_line(clip.path) if stems_are_ids else row_id
@@ -181,17 +174,14 @@ def _rows(folder: Path, dataset: Any, columns: _Columns, reader: LabelReader) ->
             source = AudioSource(name, read=partial(_read_bytes, dataset, columns.audio, index))
         elif clip.path:
             source = AudioSource(name, path=folder / clip.path)
-        rows.append(
-            _Row(
-                name=name,
-                source=source,
-                sample_id=one_line(stems[index]) if stems_are_ids else row_id,
-                word=texts[columns.label][index] if columns.label else "",
-                name_facts=reader.read_stem(stems[index]),
-                metadata=reader.named(metadata),
-            )
+        yield _Row(
+            name=name,
+            source=source,
+            sample_id=one_line(stems[index]) if stems_are_ids else row_id,
+            word=texts[columns.label][index] if columns.label else "",
+            name_facts=reader.read_stem(stems[index]),
+            metadata=reader.named(metadata),
         )
-    return rows
 
 
 def _with_encoded_audio(folder: Path, dataset: Any, audio: str) -> tuple[Any, list[_Clip]]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from modeltest.records import Sample
 from modeltest.tasks.data.labels import metadata_text
-from modeltest.tasks.data.texts import read_text
+from modeltest.tasks.data.packed import pack_samples
+from modeltest.tasks.data.texts import read_json
 
 META_FOLDER = "meta"
 
@@ -58,7 +58,7 @@ def read_speakers(root: Path) -> Speakers:
     for path in _meta_files(root / META_FOLDER):
         name = f"{META_FOLDER}/{path.name}"
         try:
-            content = json.loads(read_text(path))
+            content = read_json(path)
         except (OSError, ValueError, RecursionError) as error:
             warnings.append(f"{name}: not readable as JSON ({type(error).__name__}), left out")
             continue
@@ -75,22 +75,18 @@ def read_speakers(root: Path) -> Speakers:
 
 
 def with_speakers(
-    samples: Iterable[Sample], speakers: Speakers
-) -> tuple[tuple[Sample, ...], list[str]]:
+    samples: Sequence[Sample], speakers: Speakers
+) -> tuple[Sequence[Sample], list[str]]:
     """Adds to each sample what is known of its speaker; what the sample says itself stays.
 
     Returns:
-        The samples and all warnings, those of reading the metadata among them.
+        The samples, packed, and all warnings, those of reading the metadata among them.
     """
-    joined, contradicted = [], set()
-    for sample in samples:
-        speaker = sample.metadata.get("speaker", "")
-        known = speakers.by_id.get(speaker, {})
-        own_gender = sample.metadata.get("gender", "")
-        if own_gender and known.get("gender", own_gender) != own_gender:
-            contradicted.add(speaker)
-        joined.append(replace(sample, metadata={**known, **sample.metadata}))
     warnings = list(speakers.warnings)
+    if not speakers.by_id:
+        return samples, warnings
+    contradicted: set[str] = set()
+    joined = pack_samples(_with_speaker(sample, speakers, contradicted) for sample in samples)
     if contradicted:
         named = ", ".join(sorted(contradicted)[:_MAX_NAMED_SPEAKERS])
         warnings.append(
@@ -98,7 +94,16 @@ def with_speakers(
             f"speakers ({named}{', …' if len(contradicted) > _MAX_NAMED_SPEAKERS else ''}); "
             "the file names count"
         )
-    return tuple(joined), warnings
+    return joined, warnings
+
+
+def _with_speaker(sample: Sample, speakers: Speakers, contradicted: set[str]) -> Sample:
+    speaker = sample.metadata.get("speaker", "")
+    known = speakers.by_id.get(speaker, {})
+    own_gender = sample.metadata.get("gender", "")
+    if own_gender and known.get("gender", own_gender) != own_gender:
+        contradicted.add(speaker)
+    return replace(sample, metadata={**known, **sample.metadata})
 
 
 def _meta_files(folder: Path) -> list[Path]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
 from pathlib import Path
+from typing import Any
+
+from modeltest.plain_files import read_regular, strict_json
 
 MAX_BYTES = 256 * 1024 * 1024
 
@@ -19,11 +19,15 @@ def read_text(path: Path) -> str:
         OSError: Missing, not a regular file, or too large.
         UnicodeError: Not UTF-8.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        if status.st_size > MAX_BYTES:
-            raise OSError(errno.EFBIG, f"larger than {MAX_BYTES >> 20} MiB")
-        return stream.read().decode("utf-8-sig")
+    return read_regular(path, MAX_BYTES).decode("utf-8-sig")
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file; a key that stands twice and NaN are refused.
+
+    Raises:
+        OSError: As `read_text`.
+        ValueError: Not UTF-8, or not JSON to the letter.
+        RecursionError: Nested too deeply.
+    """
+    return strict_json(read_text(path))

@@ -98,13 +98,18 @@ def run_cold(
 
 
 def warm_up(data: Path, folder: Path) -> Finished:
-    """Runs an evaluation in a fork, then imports here all that it imported there."""
+    """Runs the null backend in a fork, then imports here all that it imported there."""
+    return warm_up_with(null_eval(data), folder)
+
+
+def warm_up_with(arguments: list[str], folder: Path) -> Finished:
+    """Runs a command in a fork, then imports here all that it imported there."""
     names = folder / "modules.txt"
 
     def note_modules() -> None:
         names.write_text("\n".join(sys.modules))
 
-    done = start(null_eval(data), folder, after=note_modules).wait()
+    done = start(arguments, folder, after=note_modules).wait()
     for name in names.read_text().split():
         if name not in sys.modules and name != "__main__":
             with suppress(Exception):

@@ -7,6 +7,7 @@ import functools
 import json
 import random
 import shutil
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from support.checkout import PROJECT, write_clips
 from support.commands import null_eval, run_warm, warm_up
 from support.mutate import hostile_reply, mutate_bytes, mutate_json, mutate_text
+from support.mutated_data import rows
 from support.runs import comparable, differences, report_files, run_folder
 
 
@@ -30,10 +32,11 @@ class Base:
     manifest: bytes
     samples: str
     choices_task: Any
+    task_settings: Any
 
-    def own_run(self, process: int) -> Path:
-        """A copy of the run's tree for one process; its run folder."""
-        copy = self.folder / f"own-{process}"
+    def own_run(self, process: int, kind: str = "") -> Path:
+        """A copy of the run's tree for one process and kind; its run folder."""
+        copy = self.folder / f"own{kind}-{process}"
         if not copy.exists():
             shutil.copytree(self.folder / "run", copy)
         found = run_folder(copy)
@@ -69,6 +72,7 @@ def prepare(folder: Path) -> Base:
         manifest=(run / "manifest.json").read_bytes(),
         samples=comparable(folder / "run")["samples"],
         choices_task=make_task(task.name, task.settings),
+        task_settings=task.settings,
     )
 
 
@@ -134,6 +138,37 @@ def manifests(base: Base, pick: random.Random, process: int) -> str:
     same = json.loads(content) == json.loads(base.manifest)
     assert same or validity != "VALID", "VALID all the same"
     return validity
+
+
+def resealed(base: Base, pick: random.Random, process: int) -> str:
+    """A manifest that was changed by somebody who made its digest anew."""
+    from modeltest.runlog.manifest import write_manifest
+
+    run = base.own_run(process, "-resealed")
+    manifest = json.loads(base.manifest)
+    del manifest["manifest_sha256"]
+    spoilt = mutate_json(manifest, pick)
+    write_manifest(run, spoilt if isinstance(spoilt, dict) else manifest)
+    return _report(run)
+
+
+def rechecked(base: Base, pick: random.Random, process: int) -> str:
+    """Records that were changed by somebody who made their checksums anew."""
+    from modeltest.runlog.segment import decode_line
+
+    run = base.own_run(process, "-rechecked")
+    lines = base.segment.split(b"\n")[:-1]
+    at = pick.randrange(len(lines))
+    spoilt = decode_line(lines[at])
+    for _ in range(pick.choice((1, 1, 2))):
+        spoilt = mutate_json(spoilt, pick)
+    text = json.dumps(spoilt, separators=(",", ":")).encode()
+    line = b"%08x %s" % (zlib.crc32(text), text)
+    lines[at : at + pick.randrange(2)] = [line]
+    for path in run.glob("log/*"):
+        path.unlink()
+    (run / "log" / "h-0-1.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    return _report(run)
 
 
 def replies(base: Base, pick: random.Random, process: int) -> str:
@@ -233,8 +268,11 @@ def _report(run: Path) -> str:
 # The quick ones first: all share one time limit.
 KINDS: dict[str, Callable[[Base, random.Random, int], str]] = {
     "torn": torn,
+    "rows": rows,
     "manifests": manifests,
+    "resealed": resealed,
     "settings": settings,
     "replies": replies,
+    "rechecked": rechecked,
     "logs": logs,
 }

@@ -9,7 +9,7 @@ import pytest
 
 from modeltest.metrics.confusion import confusion
 from modeltest.records import Verdict
-from modeltest.reports.csv_files import confusion_csv, csv_bytes, result_csv, samples_csv
+from modeltest.reports.csv_files import confusion_csv, csv_bytes, csv_parts, result_csv, samples_csv
 from modeltest.reports.summary import Summary, summarise
 
 RESULT_HEADER = (
@@ -39,7 +39,7 @@ def results(run):
 def test_headers_are_those_of_the_contract(run):
     summary = summarise(run)
     assert header(result_csv(run, summary)) == RESULT_HEADER
-    assert header(samples_csv(run, summary)) == SAMPLES_HEADER
+    assert header(b"".join(samples_csv(run, summary))) == SAMPLES_HEADER
     assert header(confusion_csv(summary)) == CONFUSION_HEADER
 
 
@@ -127,7 +127,7 @@ def test_what_was_not_measured_is_empty_and_never_zero(make_run):
 
 
 def test_samples(run):
-    rows = table(samples_csv(run, summarise(run)))
+    rows = table(b"".join(samples_csv(run, summarise(run))))
     assert list(rows["sample_id"]) == [
         "f1_0_cough", "f1_0_laughter", "m2_0_cough", "m2_0_laughter", "m2_0_sneeze", "f1_0_sneeze",
     ]  # fmt: skip
@@ -145,12 +145,12 @@ def test_samples(run):
 
 
 def test_values_keep_every_digit(run):
-    assert b",0.30000000000000004," in samples_csv(run, summarise(run))
+    assert b",0.30000000000000004," in b"".join(samples_csv(run, summarise(run)))
     assert b",0.3333333333333333," in result_csv(run, summarise(run))
 
 
 def test_the_accuracy_is_that_of_the_samples(run, results):
-    samples = table(samples_csv(run, summarise(run)))
+    samples = table(b"".join(samples_csv(run, summarise(run))))
     acc = results[results["metric"] == "acc"].set_index("subset")["value"]
     assert samples["correct"].mean() == acc["all"]
     for truth, share in samples.groupby("truth")["correct"].mean().items():
@@ -189,3 +189,14 @@ def test_a_killed_process_leaves_no_rate(make_run):
     assert rows["all", "load_s"] == 2.5
     for metric in ("eval_s", "samples_per_s", "audio_seconds_per_s"):
         assert math.isnan(rows["all", metric])
+
+
+def test_a_long_table_comes_in_parts_of_the_same_bytes():
+    rows = [{"a": index, "b": "x" * 90} for index in range(3000)]
+    parts = list(csv_parts(("a", "b"), iter(rows)))
+    assert len(parts) > 3
+    assert max(map(len, parts)) < 70_000
+    lines = b"".join(parts).split(b"\r\n")
+    assert lines[0] == b"a,b"
+    assert lines[2500] == b"2499," + b"x" * 90
+    assert len(lines) == 3002

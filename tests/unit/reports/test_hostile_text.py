@@ -60,7 +60,7 @@ def hostile_run(make_run, hostile):
 
 
 def test_in_csv_it_is_one_cell_and_no_formula(hostile_run):
-    content = samples_csv(hostile_run, summarise(hostile_run))
+    content = b"".join(samples_csv(hostile_run, summarise(hostile_run)))
     assert b"\0" not in content
     rows = list(csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""), strict=True))
     assert len(rows) == 6
@@ -73,7 +73,7 @@ def test_in_csv_it_is_one_cell_and_no_formula(hostile_run):
 
 
 def test_in_text_it_forges_no_line_and_steers_no_terminal(hostile_run):
-    text = output_text(hostile_run, summarise(hostile_run)).decode("utf-8")
+    text = b"".join(output_text(hostile_run, summarise(hostile_run))).decode("utf-8")
     assert not (set(text) - {"\n"}) & UNSAFE_IN_A_TERMINAL
     lines = text.split("\n")
     assert lines.pop() == ""

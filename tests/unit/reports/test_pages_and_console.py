@@ -27,12 +27,12 @@ def no_colour(monkeypatch):
 
 
 def test_the_verdict_is_the_first_line_of_the_text(run):
-    first, *_ = output_text(run, summarise(run)).decode("utf-8").splitlines()
+    first, *_ = b"".join(output_text(run, summarise(run))).decode("utf-8").splitlines()
     assert first == "INVALID: 1 of 6 samples failed; 1 of 6 replies unparsed"
 
 
 def test_the_text_of_a_sample(run):
-    lines = output_text(run, summarise(run)).decode("utf-8").splitlines()
+    lines = b"".join(output_text(run, summarise(run))).decode("utf-8").splitlines()
     assert lines[1:5] == [
         "=== 1 f1_0_cough",
         "output: C: Cough",
@@ -51,7 +51,7 @@ def test_a_sound_run_is_valid_and_says_no_more(make_run, no_colour):
 
     run = make_run(keep_three)
     summary = summarise(run)
-    assert output_text(run, summary).startswith(b"VALID\n=== 1 ")
+    assert b"".join(output_text(run, summary)).startswith(b"VALID\n=== 1 ")
     assert verdict_line(summary) == "VALID"
 
 
@@ -74,6 +74,22 @@ def test_the_page_shows_the_figures_and_every_wrong_sample_and_fetches_nothing(r
     for name in ("m2_0_cough", "m2_0_laughter", "m2_0_sneeze"):
         assert f"<td>{name}</td>" in page
     assert not re.search(r"(src|href)=|https?://|@import|url\(", page)
+
+
+def test_the_page_lists_500_wrong_samples_and_counts_the_others(make_run):
+    def many_wrong(manifest, samples):
+        wrong = samples[2]
+        samples[:] = [
+            {**wrong, "index": index, "sample_id": f"m2_{index}_cough"} for index in range(503)
+        ]
+        manifest["data"].update(num_samples=503, num_available=503)
+
+    run = make_run(many_wrong)
+    page = report_html(run, summarise(run)).decode("utf-8")
+    assert "not correct (503)" in page
+    assert page.count("<td>m2_") == 500
+    assert "<td>m2_499_cough</td>" in page
+    assert "first 500, 3 more are not shown" in page
 
 
 @pytest.mark.parametrize(

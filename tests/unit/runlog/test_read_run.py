@@ -1,33 +1,26 @@
 """Several segments, several processes, one run."""
 
+import os
 import random
 import re
 
 import pytest
 
-from modeltest.errors import DataError
+from modeltest.errors import DataError, StorageError
 from modeltest.records import AudioFacts, AudioSource, Sample
+from modeltest.runlog.keys import sample_key
 from modeltest.runlog.manifest import write_manifest
-from modeltest.runlog.run_log import open_segment, phase_record, read_run, sample_key
+from modeltest.runlog.repair import repair
+from modeltest.runlog.run_log import open_segment, phase_record, read_run
 from modeltest.runlog.segment import SegmentWriter, encode_line
 
 
-def sample(index, text="C", key=None):
-    return {
-        "type": "sample",
-        "index": index,
-        "key": key or f"key{index}",
-        "sample_id": f"id{index}",
-        "response": {"text": text},
-    }
-
-
 @pytest.fixture
-def write(tmp_path):
+def write(tmp_path, eval_manifest):
     """Writes named segments below a run's folder and returns it."""
 
     def segments(**records):
-        write_manifest(tmp_path, {"schema_version": 1, "data": {"num_samples": 1000}})
+        write_manifest(tmp_path, eval_manifest)
         for name, content in records.items():
             with SegmentWriter(tmp_path / "log" / f"{name}.jsonl") as segment:
                 for record in content:
@@ -41,7 +34,7 @@ def ids(run):
     return [record["sample_id"] for record in run.samples]
 
 
-def test_shuffled_segments_come_back_in_the_tasks_order(write):
+def test_shuffled_segments_come_back_in_the_tasks_order(write, sample):
     records = [sample(index) for index in range(12)]
     random.Random(7).shuffle(records)
     run = read_run(write(a=records[:5], b=records[5:]))
@@ -49,26 +42,26 @@ def test_shuffled_segments_come_back_in_the_tasks_order(write):
     assert run.problems == run.torn == ()
 
 
-def test_one_key_with_the_same_text_is_one_sample(write):
+def test_one_key_with_the_same_text_is_one_sample(write, sample):
     run = read_run(write(a=[sample(0), sample(1)], b=[sample(1), sample(2)]))
     assert ids(run) == ["id0", "id1", "id2"]
     assert run.problems == ()
 
 
-def test_one_key_with_another_text_is_a_problem_that_names_the_sample(write):
+def test_one_key_with_another_text_is_a_problem_that_names_the_sample(write, sample):
     run = read_run(write(a=[sample(0), sample(1, "C")], b=[sample(1, "E")]))
     assert ids(run) == ["id0", "id1"]
     [problem] = run.problems
     assert "id1" in problem
 
 
-def test_samples_with_the_same_id_and_other_keys_stay_apart(write):
+def test_samples_with_the_same_id_and_other_keys_stay_apart(write, sample):
     run = read_run(write(a=[sample(0, key="x")], b=[sample(0, "E", key="y")]))
     assert ids(run) == ["id0", "id0"]
     assert run.problems == ()
 
 
-def test_a_torn_tail_costs_its_record_only(write):
+def test_a_torn_tail_costs_its_record_only(write, sample):
     folder = write(a=[sample(0)], b=[sample(1)])
     with (folder / "log" / "b.jsonl").open("ab") as segment:
         segment.write(encode_line(sample(2))[:-1])
@@ -78,7 +71,7 @@ def test_a_torn_tail_costs_its_record_only(write):
     assert run.problems == ()
 
 
-def test_damage_inside_a_segment_is_a_problem_that_names_it(write):
+def test_damage_inside_a_segment_is_a_problem_that_names_it(write, sample):
     folder = write(a=[sample(0)], b=[sample(1)])
     lines = [encode_line(sample(2)), b"garbage\n", encode_line(sample(3))]
     (folder / "log" / "c.jsonl").write_bytes(b"".join(lines))
@@ -88,9 +81,13 @@ def test_damage_inside_a_segment_is_a_problem_that_names_it(write):
     assert "c.jsonl" in problem
 
 
-def test_phases_are_kept_in_the_order_of_the_log(write):
-    first = [phase_record("load", 2.5, torch="2.6"), sample(0), phase_record("eval", 4.0)]
-    run = read_run(write(a=first, b=[phase_record("eval", 1.0)]))
+def test_phases_are_kept_in_the_order_of_the_log(write, sample):
+    first = [
+        phase_record("load", 2.5, torch="2.6"),
+        sample(0),
+        phase_record("eval", 4.0, num_samples=1),
+    ]
+    run = read_run(write(a=first, b=[phase_record("eval", 1.0, num_samples=0)]))
     assert [(phase["name"], phase["seconds"]) for phase in run.phases] == [
         ("load", 2.5), ("eval", 4.0), ("eval", 1.0),
     ]  # fmt: skip
@@ -107,7 +104,7 @@ def test_a_folder_without_a_manifest_is_no_run(tmp_path):
         read_run(tmp_path)
 
 
-def test_each_opened_segment_is_a_new_file_named_by_host_rank_and_start(write):
+def test_each_opened_segment_is_a_new_file_named_by_host_rank_and_start(write, sample):
     folder = write()
     for rank in (0, 0, 3):
         with open_segment(folder, rank) as segment:
@@ -133,3 +130,54 @@ def test_a_key_covers_sample_truth_audio_and_identity():
     assert len(set(keys)) == 5
     moved = Sample("a", (AudioSource("elsewhere/a.flac"),), "cough", {"gender": "female"})
     assert sample_key(moved, (clip,), "identity") == keys[0]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "link to itself"])
+def test_what_is_no_file_in_the_log_is_refused_and_never_waited_for(write, sample, kind):
+    folder = write(a=[sample(0)])
+    path = folder / "log" / "zz.jsonl"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path)
+    with pytest.raises(DataError, match=r"zz\.jsonl: cannot be read"):
+        read_run(folder)
+    with pytest.raises(DataError, match=r"zz\.jsonl: cannot be read"):
+        repair(folder)
+
+
+def test_a_log_that_cannot_be_opened_is_the_disks_fault(tmp_path):
+    (tmp_path / "log").write_text("a file in the folder's place")
+    with pytest.raises(StorageError, match="cannot be made"):
+        open_segment(tmp_path)
+
+
+def test_a_whole_line_that_is_no_record_is_damage_and_is_repaired_away(write, sample):
+    folder = write(a=[sample(0), {"type": "sample"}])
+    [problem] = read_run(folder).problems
+    assert "a.jsonl" in problem
+    [told] = repair(folder)
+    assert "1 lines lost" in told
+    assert read_run(folder).problems == ()
+    assert ids(read_run(folder)) == ["id0"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"truth": "x"},
+        {"subsets": ["class=x"]},
+        {"subsets": ["gender=female"]},
+        {"subsets": ["all"]},
+        {"subsets": [""]},
+        {"score": {"answer": "x", "correct": True, "legacy_answer": None, "legacy_correct": True}},
+        {"score": {"answer": None, "correct": True, "legacy_answer": "x", "legacy_correct": True}},
+    ],
+    ids=str,
+)
+def test_a_sample_of_another_task_is_refused_in_one_line(write, sample, part):
+    folder = write(a=[sample(0), {**sample(1), **part}])
+    with pytest.raises(DataError, match="id1 has labels or slices that the manifest's task has"):
+        read_run(folder)

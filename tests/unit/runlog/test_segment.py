@@ -1,10 +1,16 @@
+import errno
 import json
+import statistics
+import threading
+import time
 import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modeltest.errors import StorageError
+from modeltest.runlog import segment as segment_module
 from modeltest.runlog.segment import SegmentWriter, encode_line, read_segment
 
 JSON = st.recursive(
@@ -33,6 +39,7 @@ def test_a_line_is_crc_space_json_newline():
 
 @given(st.lists(st.dictionaries(st.text(), JSON, max_size=3), max_size=4))
 def test_what_was_written_is_read(tmp_path_factory, records):
+    records = [{**record, "type": "anything"} for record in records]
     path = tmp_path_factory.mktemp("log") / "a.jsonl"
     write(path, records)
     content = read_segment(path)
@@ -41,9 +48,18 @@ def test_what_was_written_is_read(tmp_path_factory, records):
     assert not content.damaged
 
 
+@pytest.mark.parametrize("text", ["\ud800", "a\udfff\ud800b", "😀"])
+def test_half_characters_come_back_as_they_are(tmp_path, text):
+    path = tmp_path / "a.jsonl"
+    write(path, [{"type": "t", "text": text}])
+    read = read_segment(path)
+    assert read.records == ({"type": "t", "text": text},)
+    assert not read.damaged
+
+
 def test_every_cut_keeps_the_whole_records_before_it(tmp_path):
     path = tmp_path / "a.jsonl"
-    records = [{"n": n, "text": "x" * n} for n in range(5)]
+    records = [{"type": "t", "n": n, "text": "x" * n} for n in range(5)]
     lines = [encode_line(record) for record in records]
     whole = b"".join(lines)
     for cut in range(len(whole) + 1):
@@ -57,7 +73,7 @@ def test_every_cut_keeps_the_whole_records_before_it(tmp_path):
 
 def test_every_flipped_bit_in_an_inner_line_is_damage(tmp_path):
     path = tmp_path / "a.jsonl"
-    lines = [encode_line({"n": n}) for n in range(3)]
+    lines = [encode_line({"type": "t", "n": n}) for n in range(3)]
     for position in range(len(lines[0]), len(lines[0]) + len(lines[1]) - 1):
         for bit in range(8):
             content = bytearray(b"".join(lines))
@@ -72,14 +88,14 @@ def test_every_flipped_bit_in_an_inner_line_is_damage(tmp_path):
 
 def test_a_line_split_by_a_newline_is_damage(tmp_path):
     path = tmp_path / "a.jsonl"
-    lines = [encode_line({"n": n}) for n in range(3)]
+    lines = [encode_line({"type": "t", "n": n}) for n in range(3)]
     path.write_bytes(lines[0] + lines[1].replace(b":", b"\n") + lines[2])
     assert read_segment(path).damaged
 
 
 def test_an_existing_segment_is_never_opened(tmp_path):
     path = tmp_path / "a.jsonl"
-    write(path, [{"n": 1}])
+    write(path, [{"type": "t", "n": 1}])
     with pytest.raises(FileExistsError):
         SegmentWriter(path)
     assert len(read_segment(path).records) == 1
@@ -96,3 +112,109 @@ def test_a_symlink_is_not_followed(tmp_path):
 def test_nan_is_refused(tmp_path):
     with SegmentWriter(tmp_path / "a.jsonl") as segment, pytest.raises(ValueError, match="JSON"):
         segment.append({"value": float("nan")})
+
+
+@pytest.fixture
+def syncs(monkeypatch):
+    """The moments of the syncs; a second lasts 50 ms, and `syncs.error` makes them fail."""
+
+    class Syncs(list):
+        error = None
+
+    found = Syncs()
+
+    def sync(_descriptor):
+        found.append(time.monotonic())
+        if found.error:
+            raise found.error
+
+    monkeypatch.setattr(segment_module, "_SYNC", sync)
+    monkeypatch.setattr(segment_module, "SYNC_INTERVAL_S", 0.05)
+    return found
+
+
+def wait_until(condition):
+    end_s = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(0.002)
+
+
+def test_records_are_synced_in_time_though_no_other_follows(tmp_path, syncs):
+    with SegmentWriter(tmp_path / "a.jsonl") as segment:
+        for count in (1, 2):  # after a sync the time starts again
+            begin_s = time.monotonic()
+            segment.append({"type": "t"})
+            segment.append({"type": "t"})
+            wait_until(lambda count=count: len(syncs) >= count)
+            assert 0.04 < syncs[-1] - begin_s < 2.0
+        time.sleep(0.2)
+        assert len(syncs) == 2  # nothing new to sync
+    assert len(syncs) == 3
+
+
+def test_the_64th_record_is_synced_at_once(tmp_path, syncs, monkeypatch):
+    monkeypatch.setattr(segment_module, "SYNC_INTERVAL_S", 60.0)
+    with SegmentWriter(tmp_path / "a.jsonl") as segment:
+        for _ in range(63):
+            segment.append({"type": "t"})
+        assert syncs == []
+        segment.append({"type": "t"})
+        assert len(syncs) == 1
+
+
+@pytest.mark.parametrize("call", ["append", "sync", "close"])
+def test_a_sync_that_fails_in_the_thread_is_told_by_the_next_call_once(tmp_path, syncs, call):
+    segment = SegmentWriter(tmp_path / "a.jsonl")
+    syncs.error = OSError(errno.EIO, "Input/output error")
+    segment.append({"type": "t"})
+    wait_until(lambda: syncs)
+    size = (tmp_path / "a.jsonl").stat().st_size
+    with pytest.raises(StorageError, match="Input/output error"):
+        segment.append({"type": "t"}) if call == "append" else getattr(segment, call)()
+    with pytest.raises(StorageError, match="Input/output error"):
+        segment.append({"type": "t"})  # never again
+    segment.close()
+    assert len(syncs) == 1  # a failed sync is never tried again
+    assert (tmp_path / "a.jsonl").stat().st_size == size
+
+
+def test_the_thread_ends_with_the_segment(tmp_path):
+    before = threading.active_count()
+    for number in range(5):
+        SegmentWriter(tmp_path / f"{number}.jsonl").close()
+    wait_until(lambda: threading.active_count() <= before)
+
+
+def test_a_record_costs_no_more_than_60_us(tmp_path):
+    record = {"type": "t", "text": "x" * 1000}
+    times_us = []
+    with SegmentWriter(tmp_path / "a.jsonl") as segment:
+        for _ in range(20):
+            begin_s = time.perf_counter()
+            for _ in range(100):
+                segment.append(record)
+            times_us.append((time.perf_counter() - begin_s) / 100 * 1e6)
+    assert statistics.median(times_us) < 60 * 3  # a busy machine; benchmarks/bench_runlog.py
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        [],
+        {"type": ["x"]},
+        {"type": None},
+        {"type": "sample"},
+        {"type": "phase", "name": "eval"},
+    ],
+)
+def test_a_right_checksum_of_no_record_is_damage_wherever_it_stands(tmp_path, value):
+    path = tmp_path / "a.jsonl"
+    text = json.dumps(value).encode()
+    line = b"%08x %s\n" % (zlib.crc32(text), text)
+    good = encode_line({"type": "t"})
+    for content in (good + line, good + line + good):
+        path.write_bytes(content)
+        read = read_segment(path)
+        assert (len(read.records), read.damaged) == (1, True)

@@ -47,6 +47,7 @@ class ScriptedBackend:
     def __init__(self, script: Mapping[str, str | Exception]) -> None:
         self.script = script
         self.batches: list[list[str]] = []
+        self.prepared: list[Any] = []
         self.requests: dict[str, Request] = {}
 
     def render(self, prompt: Prompt, num_clips: int) -> str:
@@ -54,9 +55,11 @@ class ScriptedBackend:
 
     def load(self) -> None: ...
 
-    def prepare(self, requests: Sequence[Request]) -> None: ...
+    def prepare(self, requests: Sequence[Request]) -> Any:
+        return [request.sample_id for request in requests]
 
     def generate(self, requests: Sequence[Request], prepared: Any = None) -> list[Response]:
+        self.prepared.append(prepared)
         self.batches.append([request.sample_id for request in requests])
         replies = []
         for request in requests:
@@ -117,21 +120,33 @@ def run_script(settings, tmp_path, progress) -> Callable[..., Any]:
         limit: int | None = None,
         device: Device | None = None,
         max_failed: int | None = None,
+        prefetch: bool = True,
+        folder: str = "run",
+        done_keys: frozenset[bytes] = frozenset(),
         **manifest: int,
     ) -> RunContent:
         data = check_data(Loaded("t", settings, ((Path("t.yaml"), ""),), (), {}), limit, progress)
         task = make_task("t", settings)
         work = Work(
-            task, data.samples, data.facts, batch_size, False, "identity", max_failed=max_failed
-        )
-        folder = tmp_path / "run"
-        folder.mkdir()
-        with open_segment(folder) as segment:
-            evaluate(work, backend, device or CpuDevice(), segment, progress)
+            task, data.samples, data.facts, batch_size, False, "identity",
+            done_keys=done_keys, max_failed=max_failed,
+        )  # fmt: skip
+        run_folder = tmp_path / folder
+        run_folder.mkdir()
+        with open_segment(run_folder) as segment:
+            evaluate(work, backend, device or CpuDevice(), segment, progress, prefetch=prefetch)
         content = {
             "schema_version": 1,
+            "command": "eval",
+            "started": "",
+            "place": {},
             "task": {"name": "t", "overrides": [], "settings": settings.model_dump(mode="json")},
-            "model": {"overrides": []},
+            "model": {"name": "m", "overrides": [], "settings": {"attention": "sdpa"}},
+            "prompt": {"rendered": ""},
+            "identity_sha256": "",
+            "device": {"name": ""},
+            "packages": {"torch": None, "transformers": None},
+            "dp": 1,
             "labels": list(task.labels),
             "data": {
                 "num_samples": len(data.samples),
@@ -140,11 +155,11 @@ def run_script(settings, tmp_path, progress) -> Callable[..., Any]:
                 "sample_ids_sha256": digest([sample.sample_id for sample in data.samples]),
                 "sha256": data.sha256,
             },
-            "tool": {"dirty": False},
+            "tool": {"version": "", "commit": None, "dirty": False},
         }
         content["data"].update(manifest)
-        write_manifest(folder, content)
-        return read_run(folder)
+        write_manifest(run_folder, content)
+        return read_run(run_folder)
 
     return run
 

@@ -7,7 +7,10 @@ import pytest
 import soundfile
 
 from modeltest.errors import DataError, ModelError
+from modeltest.records import AudioFacts
 from modeltest.reports.summary import summarise
+from modeltest.runlog.digests import short_digest
+from modeltest.runner.batches import batch_plan
 from modeltest.runner.plan import check_data, long_clips
 from modeltest.settings.load import Loaded
 
@@ -33,13 +36,53 @@ def test_truncation_is_asked_for(run_script, scripted, settings, progress):
     assert long_clips(data, 2.5) == []
 
 
-def test_samples_keep_their_order_and_short_last_batch(run_script, scripted):
+def test_long_clips_are_asked_first_and_records_keep_the_tasks_order(run_script, scripted):
     backend = scripted()
     run = run_script(backend, batch_size=3)
     ids = [record["sample_id"] for record in run.samples]
     assert ids == sorted(ids)
-    assert len(ids) == 5
-    assert backend.batches == [ids[:3], ids[3:4]]  # the fifth is too long to be asked
+    assert [record["index"] for record in run.samples] == [0, 1, 2, 3, 4]
+    # 2.5 s is too long to be asked; then 1.0, 0.7, 0.5 and 0.05 s.
+    assert backend.batches == [
+        ["f0001_0_cough", "m0002_0_cough"], ["f0001_0_sneeze", "m0002_0_laughter"],
+    ]  # fmt: skip
+
+
+def test_limit_takes_the_first_of_the_tasks_order_and_sorts_those(run_script, scripted):
+    backend = scripted()
+    run = run_script(backend, batch_size=1, limit=3)
+    assert [record["sample_id"] for record in run.samples] == [
+        "f0001_0_cough", "f0001_0_sneeze", "m0002_0_cough",
+    ]  # fmt: skip
+    assert backend.batches == [["f0001_0_cough"], ["m0002_0_cough"], ["f0001_0_sneeze"]]
+
+
+@pytest.mark.parametrize("prefetch", [True, False])
+def test_a_batch_of_which_a_reply_is_missing_is_run_whole(run_script, scripted, prefetch):
+    backend = scripted()
+    backend.max_audio_s = 30.0
+    done = run_script(backend, batch_size=2, prefetch=prefetch)
+    keys = {record["sample_id"]: record["key"] for record in done.samples}
+    # Batches: sniff and cough (f), cough (m) and sneeze, laughter.
+    have = [keys[name] for name in ("m0002_0_sniff", "f0001_0_cough", "f0001_0_sneeze")]
+    again = scripted()
+    again.max_audio_s = 30.0
+    run = run_script(
+        again, batch_size=2, prefetch=prefetch, folder="again",
+        done_keys=frozenset(map(short_digest, have)),
+    )  # fmt: skip
+    assert again.batches == [["m0002_0_cough", "f0001_0_sneeze"], ["m0002_0_laughter"]]
+    assert [record["sample_id"] for record in run.samples] == ["m0002_0_cough", "m0002_0_laughter"]
+    assert [record["index"] for record in run.samples] == [2, 3]
+
+
+def test_clips_of_one_length_stay_in_the_tasks_order():
+    def clip(seconds):
+        return (AudioFacts("", 1, seconds, 16_000, 1, "WAV/PCM_16"),)
+
+    facts = [clip(s) for s in (1.0, 3.0, 1.0, 2.0, 3.0)]
+    assert list(batch_plan(facts, 2)) == [[1, 4], [3, 0], [2]]
+    assert list(batch_plan(facts[:1], 8)) == [[0]]
 
 
 def test_one_failure_does_not_take_its_batch_along(run_script, scripted):

@@ -3,8 +3,9 @@
 import pytest
 
 from modeltest.devices.cpu import CpuDevice
-from modeltest.errors import DeviceError
+from modeltest.errors import DeviceError, ModelError, SettingsError
 from modeltest.reports.summary import summarise
+from modeltest.runner.recovery import load
 
 
 class OutOfMemory(RuntimeError):
@@ -35,11 +36,11 @@ def capacity(scripted):
         backend.max_audio_s = 30.0
         whole = backend.generate
 
-        def generate(requests):
+        def generate(requests, prepared=None):
             if len(requests) > largest:
                 backend.batches.append([request.sample_id for request in requests])
                 raise OutOfMemory("tried to allocate")
-            return whole(requests)
+            return whole(requests, prepared)
 
         backend.generate = generate
         return backend
@@ -64,6 +65,44 @@ def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_answers(run_scri
     summary = summarise(run)
     assert summary.verdict.validity == "VALID"
     assert summary.verdict.reasons == ("3 batches were split (out of memory)",)
+
+
+def test_what_is_prepared_is_for_the_whole_batch_only(run_script, capacity):
+    backend = capacity(2)
+    run_script(backend, batch_size=4, device=SmallDevice())
+    # Batches of 4 (halved) and 1: the halves are prepared anew, by the backend itself.
+    assert backend.prepared == [None, None, ["m0002_0_laughter"]]
+
+
+def test_without_prefetch_the_backend_prepares_for_itself(run_script, scripted):
+    backend = scripted()
+    run_script(backend, batch_size=2, prefetch=False)
+    assert backend.prepared == [None] * 3
+
+
+def test_a_failure_to_prepare_is_met_where_the_batch_is_answered(run_script, scripted):
+    backend = scripted()
+    backend.max_audio_s = 30.0
+
+    def prepare(requests):
+        if requests[0].sample_id == "m0002_0_cough":
+            raise ValueError("bad")
+
+    backend.prepare = prepare
+    run = run_script(backend, batch_size=2)
+    assert replies(run) == ["C: Cough", "E: Sneeze", "C", "laughter", "F: Sniff"]
+    assert [(s["size"], s["reason"]) for s in run.splits] == [(2, "ValueError: bad")]
+
+
+def test_what_concerns_the_run_ends_it_from_prepare_too(run_script, scripted, model_error):
+    backend = scripted()
+
+    def prepare(_requests):
+        raise model_error
+
+    backend.prepare = prepare
+    with pytest.raises(ModelError, match="dropped"):
+        run_script(backend)
 
 
 def test_a_single_clip_that_does_not_fit_is_an_error_of_its_sample(run_script, capacity):
@@ -99,8 +138,9 @@ def test_a_clip_that_changed_meanwhile_is_an_error(run_script, scripted, setting
     other = (folder / "m0002_0_sniff.flac").read_bytes()
     whole = backend.generate
 
-    def generate(requests):
-        (folder / "m0002_0_laughter.flac").write_bytes(other)
+    def generate(requests, prepared=None):
+        if not backend.batches:  # the shortest clip is read long after the first batch
+            (folder / "m0002_0_laughter.flac").write_bytes(other)
         return whole(requests)
 
     backend.generate = generate
@@ -113,6 +153,66 @@ def test_a_clip_that_changed_meanwhile_is_an_error(run_script, scripted, setting
 def test_replies_for_other_samples_are_never_taken(run_script, scripted):
     backend = scripted()
     whole = backend.generate
-    backend.generate = lambda requests: whole(requests)[::-1]
+    backend.generate = lambda requests, prepared=None: whole(requests)[::-1]
     with pytest.raises(Exception, match="the backend answered"):
         run_script(backend, batch_size=2)
+
+
+class BrokenDevice(SmallDevice):
+    """A device whose context is lost: every call raises, as torch does."""
+
+    torch_name = "cuda:0"
+
+    def __init__(self, answers=False):
+        super().__init__()
+        self.answers = answers
+
+    def free_memory(self):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    def is_alive(self):
+        if not self.answers:
+            raise RuntimeError("CUDA error: unspecified launch failure")
+        return True
+
+
+def test_a_lost_device_that_refuses_every_call_is_one_error_and_exit_5(run_script, capacity):
+    with pytest.raises(DeviceError, match="does not answer any more") as caught:
+        run_script(capacity(1), batch_size=4, device=BrokenDevice())
+    assert caught.value.exit_code == 5
+
+
+def test_a_device_that_only_cannot_free_memory_goes_on(run_script, capacity):
+    run = run_script(capacity(1), batch_size=4, device=BrokenDevice(answers=True))
+    assert replies(run) == ["C: Cough", "E: Sneeze", "C", "laughter", "F: Sniff"]
+
+
+class Loading:
+    """A backend whose weights do not come."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def load(self):
+        raise self.error
+
+
+def test_a_model_that_does_not_fit_is_one_line_and_exit_5():
+    device = SmallDevice()
+    with pytest.raises(DeviceError, match="does not fit into the memory of cpu") as caught:
+        load(Loading(OutOfMemory("tried to allocate 16 GiB\nOf the allocated memory …")), device)
+    assert caught.value.exit_code == 5
+    assert len(str(caught.value).splitlines()) == 1
+    assert device.freed == 1
+
+
+def test_a_device_that_dies_while_the_model_loads_is_one_error():
+    with pytest.raises(DeviceError, match="does not answer any more"):
+        load(Loading(RuntimeError("CUDA error")), BrokenDevice())
+
+
+def test_other_failures_of_loading_are_told_as_they_are():
+    with pytest.raises(ValueError, match="a bug"):
+        load(Loading(ValueError("a bug")), SmallDevice())
+    with pytest.raises(SettingsError):
+        load(Loading(SettingsError("mend it")), SmallDevice())

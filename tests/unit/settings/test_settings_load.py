@@ -142,8 +142,8 @@ def test_an_error_points_at_the_file_that_holds_the_key(write: Writer) -> None:
     write("parent.yaml", TASK + "max_new_tokens: many\n")
     write("child.yaml", "extends: parent.yaml\n\nversion: 2\n")
     assert _message(lambda: load_task("child.yaml")) == (
-        "child.yaml:3: key 'version': expected text, found the number 2; put it in quotes\n"
-        "parent.yaml:5: key 'max_new_tokens': expected a whole number, found the string 'many'; "
+        "child.yaml:3:1: key 'version': expected text, found the number 2; put it in quotes\n"
+        "parent.yaml:5:1: key 'max_new_tokens': expected a whole number, found the string 'many'; "
         "write a whole number"
     )
 
@@ -152,7 +152,7 @@ def test_a_replaced_list_is_not_looked_up_in_the_parent(write: Writer) -> None:
     write("parent.yaml", TASK + "slices:\n  by:\n    - a\n    - b\n")
     write("child.yaml", "extends: parent.yaml\nslices:\n  by: [c,\n    2]\n")
     assert _message(lambda: load_task("child.yaml")) == (
-        "child.yaml:4: key 'slices.by[1]': expected text, found the number 2; put it in quotes"
+        "child.yaml:4:5: key 'slices.by[1]': expected text, found the number 2; put it in quotes"
     )
 
 
@@ -160,7 +160,7 @@ def test_a_mapping_in_child_and_parent_is_looked_up_in_the_child(write: Writer) 
     write("parent.yaml", TASK + "lable: {source: table}\n")
     write("child.yaml", "extends: parent.yaml\nlable: {source: folder}\n")
     assert _message(lambda: load_task("child.yaml")) == (
-        "child.yaml:2: key 'lable': unknown key; did you mean 'label'?"
+        "child.yaml:2:1: key 'lable': unknown key; did you mean 'label'?"
     )
 
 
@@ -168,7 +168,7 @@ def test_parents_in_a_circle_are_refused(write: Writer) -> None:
     write("a.yaml", "extends: b.yaml\n")
     write("b.yaml", "version: '1'\nextends: a.yaml\n")
     assert _message(lambda: load_task("a.yaml")) == (
-        "b.yaml:2: key 'extends': goes round in a circle: a → b → a; shorten the chain"
+        "b.yaml:2:1: key 'extends': goes round in a circle: a → b → a; shorten the chain"
     )
 
 
@@ -178,7 +178,7 @@ def test_five_parents_are_read_and_six_refused(write: Writer) -> None:
         write(f"t{number}.yaml", f"extends: t{number - 1}.yaml\n")
     assert len(load_task("t5.yaml").files) == 6
     assert _message(lambda: load_task("t6.yaml")) == (
-        "t1.yaml:1: key 'extends': has more than 5 parents: "
+        "t1.yaml:1:1: key 'extends': has more than 5 parents: "
         "t6 → t5 → t4 → t3 → t2 → t1 → t0; shorten the chain"
     )
 
@@ -198,7 +198,7 @@ def test_five_parents_are_read_and_six_refused(write: Writer) -> None:
 def test_a_parent_that_cannot_be_found_is_named(write: Writer, value: str, message: str) -> None:
     write("t.yaml", f"version: '1'\nextends: {value}\n")
     found = _message(lambda: load_task("t.yaml"))
-    assert found.startswith("t.yaml:2: key 'extends': " + message)
+    assert found.startswith("t.yaml:2:1: key 'extends': " + message)
 
 
 def test_a_file_that_cannot_be_read_is_one_line(write: Writer, tmp_path: Path) -> None:

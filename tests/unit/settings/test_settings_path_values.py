@@ -83,7 +83,7 @@ def test_a_path_that_does_not_expand_is_refused(
     monkeypatch.delenv("UNSET", raising=False)
     write("m.yaml", f"mm_model:\n  warm_up_audio_path:\n    - ok.wav\n    - {written}\n")
     assert _message(lambda: load_model("m.yaml")).startswith(
-        f"m.yaml:4: key 'mm_model.warm_up_audio_path[1]': {message}"
+        f"m.yaml:4:7: key 'mm_model.warm_up_audio_path[1]': {message}"
     )
     assert _message(lambda: load_model("qwen2_audio", [f"model_path={written}"])).startswith(
         f"--set model_path={written}: key 'model_path': {message}"
@@ -98,9 +98,9 @@ def test_empty_items_leave_a_list_of_paths(write: Writer, monkeypatch: pytest.Mo
     assert loaded.warm_up_audio_path == (Path("/c.wav"),)
     write("m.yaml", text + "  - 3\n  -\n")
     assert _message(lambda: load_model("m.yaml")) == (
-        "m.yaml:5: key 'mm_model.warm_up_audio_path[1]': expected a path, found the number 3; "
+        "m.yaml:5:5: key 'mm_model.warm_up_audio_path[1]': expected a path, found the number 3; "
         "put it in quotes\n"
-        "m.yaml:6: key 'mm_model.warm_up_audio_path[2]': expected a path, found nothing; "
+        "m.yaml:6:4: key 'mm_model.warm_up_audio_path[2]': expected a path, found nothing; "
         "write a value or delete the key"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from pathlib import Path
 
@@ -20,6 +21,10 @@ choices:
   - {letter: A, label: a, text: An a}
   - {letter: B, label: b, text: A b}
 """
+
+
+def without_columns(error: Exception) -> str:
+    return re.sub(r"(\.yaml:\d+):\d+:", r"\1:", str(error))
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +67,23 @@ def test_a_wrong_model_file_is_explained(text: str, message: str) -> None:
     Path("m.yaml").write_text(f"# a model\n{text}\n")
     with pytest.raises(SettingsError) as caught:
         load_model("m.yaml")
-    assert str(caught.value) == f"m.yaml:2: key {message}"
+    assert without_columns(caught.value) == f"m.yaml:2: key {message}"
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("max_new_tokens: 1e-3", "t.yaml:5:1"),
+        ("max_new_tokens: 12:30:45", "t.yaml:5:1"),
+        ("slices: {by: [a], age_ranges: [18-25, young]}", "t.yaml:5:39"),
+        ("label:\n  source: a_table", "t.yaml:6:3"),
+    ],
+)
+def test_a_wrong_value_is_found_by_line_and_column(text: str, place: str) -> None:
+    Path("t.yaml").write_text(f"{TASK}{text}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_task("t.yaml")
+    assert str(caught.value).startswith(f"{place}: key ")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +112,7 @@ def test_a_wrong_task_file_is_explained(text: str, message: str) -> None:
     Path("t.yaml").write_text(f"{TASK}{text}\n", encoding="utf-8")
     with pytest.raises(SettingsError) as caught:
         load_task("t.yaml")
-    assert str(caught.value) == f"t.yaml:5: key {message}"
+    assert without_columns(caught.value) == f"t.yaml:5: key {message}"
 
 
 @pytest.mark.parametrize(
@@ -102,24 +123,25 @@ def test_a_wrong_task_file_is_explained(text: str, message: str) -> None:
         (
             "promt: x\nchoices:\n- {letter: A, label: a, text: A}\n",
             "t.yaml: key 'prompt': missing; add it\n"
-            "t.yaml:2: key 'choices': expected 2 items or more, found 1; add some\n"
-            "t.yaml:1: key 'promt': unknown key; did you mean 'prompt'?",
+            "t.yaml:2:1: key 'choices': expected 2 items or more, found 1; add some\n"
+            "t.yaml:1:1: key 'promt': unknown key; did you mean 'prompt'?",
         ),
         (
             "prompt: x\nchoices:\n- letter: a\n  labl: a\n  text: A\n"
             "- {letter: B, label: b, text: 3}\n",
-            "t.yaml:3: key 'choices[0].letter': expected one capital letter, "
+            "t.yaml:3:3: key 'choices[0].letter': expected one capital letter, "
             "found the string 'a'; correct it\n"
-            "t.yaml:3: key 'choices[0].label': missing; add it\n"
-            "t.yaml:4: key 'choices[0].labl': unknown key; did you mean 'label'?\n"
-            "t.yaml:6: key 'choices[1].text': expected text, found the number 3; put it in quotes",
+            "t.yaml:3:3: key 'choices[0].label': missing; add it\n"
+            "t.yaml:4:3: key 'choices[0].labl': unknown key; did you mean 'label'?\n"
+            "t.yaml:6:25: key 'choices[1].text': expected text, found the number 3; "
+            "put it in quotes",
         ),
         (
             "prompt: x\nchoices:\n- {letter: A, label: a, text: A}\n"
             "- {letter: A, label: b, text: B}\n",
-            "t.yaml:2: key 'choices': two options share a letter; correct it",
+            "t.yaml:2:1: key 'choices': two options share a letter; correct it",
         ),
-        ("prompt: '{chioces}'\n" + TASK.partition("\n")[2], "t.yaml:1: key 'prompt': "
+        ("prompt: '{chioces}'\n" + TASK.partition("\n")[2], "t.yaml:1:1: key 'prompt': "
          "unknown placeholder {chioces}; known: {choices}; correct it"),
     ],
 )  # fmt: skip

@@ -244,3 +244,23 @@ class TestMeta:
         root = release("f0001_0_cough")
         write("meta/te_meta.json", content=b'[{"id": "f0001", "age": null, "country": ""}]')
         assert "age" not in find_samples(task(root)).samples[0].metadata
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        '{"data": [ENTRY], "data": []}',
+        '{"data": [{"wav": "a.wav", "wav": "b.wav", "labels": "/m/01b_21"}]}',
+        '{"data": [ENTRY], "x": NaN}',
+        '{"data": [ENTRY], "x": -Infinity}',
+        '{"data": [ENTRY], "x": 1' + "0" * 5000 + "}",
+        "[" * 200_000,
+    ],
+    ids=lambda split: split[:40],
+)
+def test_json_that_can_be_read_in_two_ways_is_refused(release, task, write, split):
+    root = release("f0001_0_cough")
+    text = split.replace("ENTRY", json.dumps(entry("f0001_0_cough")))
+    write("datafiles/te.json", content=text.encode())
+    with pytest.raises(DataError, match=r"te\.json: not readable as JSON"):
+        find_samples(task(root))

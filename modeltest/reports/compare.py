@@ -1,0 +1,210 @@
+"""Is the second sweep as fast as the first? Ratios with intervals, and a verdict.
+
+Only what can differ between machines and engines may differ: device, precision, engine and
+attention. With another model, prompt, clip or length the ratio would say nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from modeltest.errors import UsageError, one_line
+from modeltest.metrics.block_bootstrap import ratio_interval
+from modeltest.records import Verdict
+from modeltest.reports.performance.summary import Row, SweepSummary
+from modeltest.runlog.sweep_log import Record, SweepContent
+
+Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+ALLOWED = ("device", "dtype", "engine", "attention")
+_OUTCOMES: tuple[Outcome, ...] = ("FAIL", "INCONCLUSIVE", "PASS")
+# What may differ stands in the identity too, and what only orders or places the work.
+_NOT_IDENTITY = frozenset({*ALLOWED, "padding_side", "seed"})
+_LONGEST_VALUE = 40
+
+
+@dataclass(frozen=True, slots=True)
+class PointComparison:
+    """One point in both sweeps.
+
+    Attributes:
+        batch_size: Of both.
+        mode: Of both.
+        first: Output tokens per second of A, or None.
+        second: Of B, or None.
+        ratio: B over A.
+        interval: Its 95 % interval.
+        outcome: Against the tolerance.
+        reason: Why there is no verdict, or empty.
+    """
+
+    batch_size: int
+    mode: str
+    first: float | None
+    second: float | None
+    ratio: float | None
+    interval: tuple[float, float] | None
+    outcome: Outcome
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two sweeps.
+
+    Attributes:
+        outcome: The worst of the points', or INCONCLUSIVE when the verdict is withheld.
+        withheld: Why it is, one line for each reason.
+        points: Those that both sweeps planned.
+        only_one: Points that one of them lacks, in words.
+        differing: Allowed differences: what, A's value, B's value.
+        tolerance: As a share.
+    """
+
+    outcome: Outcome
+    withheld: tuple[str, ...]
+    points: tuple[PointComparison, ...]
+    only_one: tuple[str, ...]
+    differing: tuple[tuple[str, str, str], ...]
+    tolerance: float
+
+
+def compare_sweeps(
+    first: tuple[SweepContent, SweepSummary],
+    second: tuple[SweepContent, SweepSummary],
+    tolerance: float,
+) -> Comparison:
+    """Compares sweep B with sweep A.
+
+    Args:
+        first: A, the reference.
+        second: B.
+        tolerance: The share of A's throughput that B may lack.
+
+    Raises:
+        UsageError: They did not do the same work; names every difference.
+    """
+    _refuse_other_work(first[0].manifest, second[0].manifest)
+    rows = {(row.mode, row.batch_size): row for row in first[1].rows}
+    others = {(row.mode, row.batch_size): row for row in second[1].rows}
+    both = [key for key in rows if key in others]
+    if not both:
+        raise UsageError("the two runs have no batch size in common")
+    points = tuple(_compare(rows[key], others[key], tolerance) for key in both)
+    withheld = tuple(
+        _withheld(name, summary.verdict)
+        for name, (_, summary) in (("A", first), ("B", second))
+        if summary.verdict.validity != "VALID"
+    )
+    worst = next(o for o in _OUTCOMES if any(point.outcome == o for point in points))
+    return Comparison(
+        outcome="INCONCLUSIVE" if withheld else worst,
+        withheld=withheld,
+        points=points,
+        only_one=tuple(_only_one(rows, others)),
+        differing=tuple(_allowed_differences(first[0].manifest, second[0].manifest)),
+        tolerance=tolerance,
+    )
+
+
+def _compare(first: Row, second: Row, tolerance: float) -> PointComparison:
+    a, b = first.figures, second.figures
+    ratio = b.output_tokens_per_s / a.output_tokens_per_s if a and b else None
+    interval = ratio_interval(a.blocks, b.blocks) if a and b else None
+    invalid = [name for name, row in (("A", first), ("B", second)) if not row.valid]
+    outcome: Outcome = "INCONCLUSIVE"
+    reason = ""
+    if invalid:
+        reason = f"not valid in {' and '.join(invalid)}"
+    elif interval is None:
+        reason = "too few passes for an interval"
+    else:
+        outcome = _judge(interval, tolerance)
+    return PointComparison(
+        batch_size=first.batch_size,
+        mode=first.mode,
+        first=a.output_tokens_per_s if a else None,
+        second=b.output_tokens_per_s if b else None,
+        ratio=ratio,
+        interval=interval,
+        outcome=outcome,
+        reason=reason,
+    )
+
+
+def _judge(interval: tuple[float, float], tolerance: float) -> Outcome:
+    low, high = interval
+    if low >= 1 - tolerance:
+        return "PASS"
+    return "FAIL" if high < 1 - tolerance else "INCONCLUSIVE"
+
+
+def _withheld(name: str, verdict: Verdict) -> str:
+    """The first reason; the run's own report has all of them."""
+    first = f": {verdict.reasons[0]}" if verdict.reasons else ""
+    others = len(verdict.reasons) - 1
+    more = f", and {others} more reasons" if others > 0 else ""
+    return f"{name} is {verdict.validity}{first}{more}"
+
+
+def _only_one(
+    rows: Mapping[tuple[str, int], Row], others: Mapping[tuple[str, int], Row]
+) -> Iterator[str]:
+    for name, mine, theirs in (("A", rows, others), ("B", others, rows)):
+        for key, row in mine.items():
+            if key not in theirs:
+                yield f"{row.name} is in {name} only"
+
+
+def _refuse_other_work(first: Record, second: Record) -> None:
+    found = list(_differences(_work_of(first), _work_of(second), ""))
+    if found:
+        lines = "; ".join(f"{name}: A has {a}, B has {b}" for name, a, b in found)
+        raise UsageError(one_line(f"these runs cannot be compared, they differ in {lines}"))
+
+
+def _work_of(manifest: Record) -> dict[str, Any]:
+    """What both sweeps must have in common."""
+    sweep = manifest["sweep"]
+    return {
+        "model": _without(manifest["identity"], _NOT_IDENTITY),
+        "prompt": manifest["prompt"]["rendered"],
+        "clips": [clip["sha256"] for clip in manifest["clips"]],
+        "data": manifest["data"]["sha256"],
+        "modes": sorted(sweep["modes"]),
+        "max_new_tokens": sweep["max_new_tokens"],
+        "clip_source": sweep["clip_source"],
+    }
+
+
+def _without(value: Any, names: frozenset[str]) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {key: _without(inner, names) for key, inner in value.items() if key not in names}
+
+
+def _differences(first: Any, second: Any, name: str) -> Iterator[tuple[str, str, str]]:
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        for key in sorted({*first, *second}):
+            inner = f"{name}.{key}" if name else str(key)
+            yield from _differences(first.get(key), second.get(key), inner)
+    elif first != second:
+        yield name, _shown(first), _shown(second)
+
+
+def _allowed_differences(first: Record, second: Record) -> Iterator[tuple[str, str, str]]:
+    for name in ALLOWED:
+        a, b = (_label(manifest, name) for manifest in (first, second))
+        if a != b:
+            yield name, a, b
+
+
+def _label(manifest: Record, name: str) -> str:
+    value = manifest[name]
+    return str(value["name"]) if name == "device" else str(value)
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"

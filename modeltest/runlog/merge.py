@@ -1,0 +1,82 @@
+"""Many segments' sample records become one run's: one record per key, in the task's order."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modeltest.runlog.digests import SHORT_BYTES, short_digest
+from modeltest.runlog.keys import record_key
+from modeltest.runlog.logged_samples import LoggedSamples
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What the records come to.
+
+    Attributes:
+        samples: The first record of each key, by the samples' place in the task.
+        contradictions: A line for each later record with another reply.
+        num_strangers: Samples whose key is not this run's.
+    """
+
+    samples: Sequence[Mapping[str, Any]]
+    contradictions: Sequence[str]
+    num_strangers: int
+
+
+class FoundRecords:
+    """Where sample records lie and which are the same; 50 bytes a record."""
+
+    def __init__(self, identity_sha256: str | None) -> None:
+        """Holds nothing yet.
+
+        Args:
+            identity_sha256: The run's; without it no record is a stranger.
+        """
+        self._identity_sha256 = identity_sha256
+        self._segments = array("I")
+        self._offsets = array("Q")
+        self._lengths = array("Q")
+        self._indices = array("q")
+        self._keys = bytearray()
+        self._texts = array("q")
+        self._strange = bytearray()
+
+    def add(self, segment: int, offset: int, length: int, record: Mapping[str, Any]) -> None:
+        """Takes note of a record that lies in that line of that segment."""
+        identity, key = self._identity_sha256, record["key"]
+        self._segments.append(segment)
+        self._offsets.append(offset)
+        self._lengths.append(length)
+        self._indices.append(int(record["index"]))
+        self._keys += short_digest(key)
+        self._texts.append(hash(record["response"]["text"]))
+        self._strange.append(bool(identity) and record_key(record, str(identity)) != key)
+
+    def merged(self, segments: Sequence[Path]) -> Merged:
+        """The first record of each key, ordered."""
+        if not self._segments:
+            return Merged((), (), 0)
+        import numpy as np
+
+        kind = [("segment", "u4"), ("offset", "u8"), ("length", "u8")]
+        places = np.empty(len(self._segments), kind)
+        places["segment"], places["offset"] = self._segments, self._offsets
+        places["length"] = self._lengths
+        # Of a fixed width, so that numpy's dropping of NULs at the end joins no two of them.
+        keys = np.frombuffer(bytes(self._keys), f"S{SHORT_BYTES}")
+        _, first, number = np.unique(keys, return_index=True, return_inverse=True)
+        texts = np.asarray(self._texts)
+        contradicting = np.flatnonzero(texts != texts[first[number.reshape(-1)]])
+        kept = np.sort(first)
+        kept = kept[np.argsort(np.asarray(self._indices)[kept], kind="stable")]
+        others = LoggedSamples(segments, places[contradicting])
+        return Merged(
+            samples=LoggedSamples(segments, places[kept]),
+            contradictions=[f"two different replies for {r['sample_id']}" for r in others],
+            num_strangers=int(np.frombuffer(bytes(self._strange), np.uint8)[kept].sum()),
+        )

@@ -1,0 +1,211 @@
+"""Which samples form a batch, and making a batch ready for the backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from modeltest.audio.decode import truncate
+from modeltest.audio.workers import DecodeWorkers
+from modeltest.errors import AudioError, ModeltestError
+from modeltest.protocols import Backend, Task
+from modeltest.records import (
+    Audio,
+    AudioFacts,
+    AudioSource,
+    Generation,
+    Prompt,
+    Request,
+    Response,
+    Sample,
+)
+from modeltest.runlog.digests import short_digest
+from modeltest.runlog.keys import sample_key
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What `evaluate` needs to know beside backend and device.
+
+    Attributes:
+        task: What is asked.
+        samples: Of whom, in the task's order.
+        facts: Per sample, what the data check found.
+        batch_size: Requests per call of the backend.
+        truncate_long: Cut clips that are too long instead of failing the sample.
+        identity_sha256: Digest of everything that decides a reply.
+        done_keys: Short digests of the keys that the log has already; their samples are not
+            logged again.
+        num_failed: Failed samples among those.
+        max_failed: End the run when more samples than that failed; None never does.
+    """
+
+    task: Task
+    samples: Sequence[Sample]
+    facts: Sequence[tuple[AudioFacts, ...]]
+    batch_size: int
+    truncate_long: bool
+    identity_sha256: str
+    done_keys: frozenset[bytes] = frozenset()
+    num_failed: int = 0
+    max_failed: int | None = None
+
+
+@dataclass(slots=True)
+class Member:
+    """One sample of a batch.
+
+    Attributes:
+        index: Its place in the task's order.
+        sample: What it is.
+        facts: What the data check found of its clips.
+        key: What its reply belongs to.
+        is_missing: The log does not have its reply.
+        request: What the backend is asked; None when its clips cannot be heard.
+        failure: Why not.
+    """
+
+    index: int
+    sample: Sample
+    facts: tuple[AudioFacts, ...]
+    key: str
+    is_missing: bool
+    request: Request | None = None
+    failure: str = ""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Samples that the backend is asked together.
+
+    Attributes:
+        members: The longest clips first.
+    """
+
+    members: list[Member]
+    _prepared: Any = field(default=None, repr=False)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the log has every reply."""
+        return not any(member.is_missing for member in self.members)
+
+    @property
+    def requests(self) -> list[Request]:
+        """What the backend is asked."""
+        return [member.request for member in self.members if member.request]
+
+    def take_prepared(self) -> Any:
+        """What the backend prepared for these requests, once, so that nothing else holds it.
+
+        Raises:
+            Exception: What the backend raised instead.
+        """
+        prepared, self._prepared = self._prepared, None
+        if isinstance(prepared, Exception):
+            raise prepared
+        return prepared
+
+    def prepare(self, backend: Backend) -> None:
+        """Lets the backend do the host's part; what it raises, `take_prepared` raises."""
+        if not self.requests:
+            return
+        try:
+            self._prepared = backend.prepare(self.requests)
+        except ModeltestError:
+            raise
+        except Exception as error:  # the sample boundary is where the batch is answered
+            self._prepared = error
+
+
+def batch_plan(facts: Sequence[tuple[AudioFacts, ...]], batch_size: int) -> Iterator[list[int]]:
+    """Indices of the samples of each batch: clips of about the same length together.
+
+    The longest come first, so that a batch that does not fit the memory shows early; clips of
+    one length stay in the task's order. Only the data and the batch size decide, so a resumed
+    run forms the same batches.
+    """
+    import numpy as np
+
+    seconds = np.fromiter((-sum(clip.duration_s for clip in clips) for clips in facts), np.float64)
+    order = np.argsort(seconds, kind="stable")
+    for first in range(0, len(order), batch_size):
+        yield order[first : first + batch_size].tolist()
+
+
+class BatchMaker:
+    """Makes batches ready: looks up what is done, decodes, and lets the backend prepare."""
+
+    def __init__(self, work: Work, backend: Backend, workers: DecodeWorkers, prepare: bool) -> None:
+        """Asks the task once for what all requests share.
+
+        Args:
+            work: Samples and how to ask them.
+            backend: Says how it hears.
+            workers: Decode the clips.
+            prepare: Let the backend prepare, too; else it does so when it is asked.
+        """
+        self._work = work
+        self._backend = backend
+        self._workers = workers
+        self._prepare = prepare
+        self._prompt: Prompt = work.task.prompt()
+        self._generation: Generation = work.task.generation()
+
+    def __call__(self, indices: Sequence[int]) -> Batch:
+        """The batch of these samples; one that is done is not decoded."""
+        batch = Batch([self._member(index) for index in indices])
+        if not batch.is_done:
+            self._decode(batch.members)
+            if self._prepare:
+                batch.prepare(self._backend)
+        return batch
+
+    def _member(self, index: int) -> Member:
+        work = self._work
+        sample, facts = work.samples[index], work.facts[index]
+        key = sample_key(sample, facts, work.identity_sha256)
+        is_missing = not work.done_keys or short_digest(key) not in work.done_keys
+        return Member(index, sample, facts, key, is_missing)
+
+    def _decode(self, members: Sequence[Member]) -> None:
+        sources = (source for member in members for source in member.sample.audio)
+        decoded = self._workers.decode_all(sources, self._backend.sampling_rate_hz)
+        for member in members:
+            clips = [next(decoded) for _ in member.sample.audio]
+            try:
+                heard = tuple(map(self._heard, clips, member.sample.audio, member.facts))
+            except AudioError as error:
+                member.failure = str(error)
+            else:
+                sample_id = member.sample.sample_id
+                member.request = Request(sample_id, heard, self._prompt, self._generation)
+
+    def _heard(self, clip: Audio | AudioError, source: AudioSource, fact: AudioFacts) -> Audio:
+        if isinstance(clip, AudioError):
+            raise clip
+        if clip.sha256 != fact.sha256:
+            raise AudioError(f"{source.name}: changed since the run began; run again")
+        return prepare_clip(clip, self._backend.max_audio_s, self._work.truncate_long)
+
+
+def prepare_clip(audio: Audio, max_audio_s: float, truncate_long: bool) -> Audio:
+    """The clip as the model can hear it.
+
+    Raises:
+        AudioError: It is longer than the model hears and must not be cut.
+    """
+    if audio.duration_s <= max_audio_s:
+        return audio
+    if truncate_long:
+        return truncate(audio, max_audio_s)
+    raise AudioError(
+        f"the clip is {audio.duration_s:.2f} s long, the model hears {max_audio_s:g} s; "
+        "set task.long_audio to truncate to evaluate its beginning"
+    )
+
+
+def failed(member: Member) -> Response:
+    """The response of a sample that could not be asked."""
+    return Response(member.sample.sample_id, text="", error=member.failure)

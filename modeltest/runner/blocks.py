@@ -1,0 +1,245 @@
+"""One block in this process: warm-up at its own shape, then timed rounds into the run log."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+
+from modeltest.errors import DataError
+from modeltest.protocols import Backend, Device
+from modeltest.records import Generation, Request, StageWork
+from modeltest.runlog.run_log import phase_record
+from modeltest.runlog.segment import SegmentWriter
+from modeltest.runner.material import Batches, Material
+from modeltest.runner.recovery import load
+from modeltest.runner.rounds import Kind, PointError, Round, RoundTimer, outputs_record
+from modeltest.runner.sweep import Logged
+from modeltest.runner.sweep_plan import DISTINCT_SHARE, Block, Point, SweepSettings
+
+FIRST_WARM_UPS = 2
+"""Rounds when a process first meets a point: what is captured or compiled needs a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What is measured.
+
+    Attributes:
+        settings: Points, passes and amounts.
+        material: What is asked.
+        dtype: Precision in which the machine's limits are measured, `bf16`, `fp16` or `fp32`.
+        attention: The attention implementation that was asked for.
+        max_input_tokens: Most tokens that may enter the language model per request, or None.
+    """
+
+    settings: SweepSettings
+    material: Material
+    dtype: str
+    attention: str
+    max_input_tokens: int | None = None
+
+
+class BlockMeasurer:
+    """Measures blocks of a sweep; a `MeasureBlock`."""
+
+    def __init__(self, sweep: Sweep, backend: Backend, device: Device, log: SegmentWriter) -> None:
+        self._settings = sweep.settings
+        self._sweep = sweep
+        self._material = sweep.material
+        self._backend = backend
+        self._device = device
+        self._log = log
+        self._timer = RoundTimer(backend, device)
+        self._met: set[Point] = set()
+        self._logged_peaks = False
+        self._degraded = ""
+
+    def load(self) -> None:
+        """Loads the weights and records how long that took.
+
+        Raises:
+            ModeltestError: They cannot be loaded.
+            DataError: The longest clip's request is longer than the user allows.
+        """
+        start_s = time.perf_counter()
+        load(self._backend, self._device)
+        seconds = time.perf_counter() - start_s
+        facts = self._backend.facts()
+        self._log.append(phase_record("load", seconds, **facts))
+        used = facts.get("attention", self._sweep.attention)
+        if used != self._sweep.attention:
+            self._degraded = f"attention {used} instead of {self._sweep.attention}"
+        if self._sweep.max_input_tokens is not None:
+            self._refuse_long_input(self._sweep.max_input_tokens)
+
+    def __call__(self, block: Block, logged: Logged) -> str:
+        """Measures one block.
+
+        Args:
+            block: Which.
+            logged: What the log holds; the block's work and the machine's limits are
+                recorded where they are missing.
+
+        Returns:
+            Why the point cannot be measured, or nothing.
+
+        Raises:
+            ModeltestError: Concerns the whole run.
+        """
+        try:
+            with _little_to_collect():
+                if not (logged.has_peaks or self._logged_peaks):
+                    self._log_peaks()
+                self._measure(block, log_work=block.point not in logged.works)
+        except PointError as error:
+            return str(error)
+        return ""
+
+    def _measure(self, block: Block, log_work: bool) -> None:
+        start_s = time.perf_counter()
+        self._device.free_memory()
+        num_warm_ups = self._warm_up(block)
+        if self._degraded and block.pass_number == 0:  # once per point
+            record = {"type": "degraded", **asdict(block.point), "reason": self._degraded}
+            self._log.append(record)
+        amount = _Amount(self._settings, block)
+        first: Round | None = None
+        while (kind := amount.next_kind()) is not None:
+            number = amount.num_rounds
+            done = self._timer.take(self._batches(block, kind, number))
+            self._log.append(done.record(block, kind, number))
+            amount.add(kind, done.seconds)
+            if first is None and kind != "distinct":
+                first = done
+        if first is not None:
+            correct = self._material.num_correct(block, first.replies)
+            self._log.append(outputs_record(block, first, correct))
+            if log_work:
+                self._log_work(block.point, first)
+        seconds = time.perf_counter() - start_s
+        self._log.append(
+            {
+                "type": "block",
+                **block.record(),
+                "seconds": seconds,
+                "warm_up_rounds": num_warm_ups,
+            }
+        )
+
+    def _warm_up(self, block: Block) -> int:
+        """Rounds at the block's own shape, not recorded."""
+        task = self._settings.clip_source == "task"
+        num_rounds = 1 if block.point in self._met else FIRST_WARM_UPS
+        for _ in range(num_rounds):
+            material = self._material
+            self._timer.take(
+                material.longest(block.point) if task else material.copies(block.point)
+            )
+        self._met.add(block.point)
+        return num_rounds
+
+    def _batches(self, block: Block, kind: Kind, number: int) -> Batches:
+        if kind == "task":
+            return self._material.whole_task(block, number)
+        if kind == "distinct":
+            return self._material.distinct(block, number)
+        return self._material.copies(block.point)
+
+    def _log_peaks(self) -> None:
+        self._logged_peaks = True
+        if self._backend.name == "null":
+            return
+        from modeltest.devices.peaks import measure_peaks
+
+        peaks = measure_peaks(self._device, self._sweep.dtype)
+        self._log.append(
+            {
+                "type": "peaks",
+                "bandwidth_bytes_per_s": peaks.bandwidth_bytes_per_s,
+                "flops_per_s": peaks.flops_per_s,
+                "source": peaks.source,
+            }
+        )
+
+    def _log_work(self, point: Point, done: Round) -> None:
+        """The work of a whole round, stage by stage."""
+        total: dict[str, dict[str, float]] = {}
+        for requests, responses in zip(done.batches, done.responses, strict=True):
+            longest = max(response.output_tokens or 0 for response in responses)
+            for stage, work in self._backend.work(requests, longest).items():
+                sums = total.setdefault(stage, dict.fromkeys(_WORK_FIELDS, 0.0))
+                for name in _WORK_FIELDS:
+                    sums[name] += getattr(work, name)
+        if total:
+            self._log.append({"type": "work", **asdict(point), "stages": total})
+
+    def _refuse_long_input(self, limit: int) -> None:
+        clip = max(self._material.clips, key=lambda c: len(c.audio.waveform))
+        request = Request(clip.name, (clip.audio,), self._material.prompt, Generation(1))
+        try:
+            [response] = self._timer.take(((request,),)).replies
+        except PointError:
+            return  # every point will fail the same way, and say so
+        if response.input_tokens is not None and response.input_tokens > limit:
+            raise DataError(
+                f"{clip.name}: the request has {response.input_tokens} input tokens, "
+                f"--max-input-length allows {limit}; take a shorter clip or raise the limit"
+            )
+
+
+_WORK_FIELDS = tuple(field.name for field in fields(StageWork))
+
+
+class _Amount:
+    """How much of a block is measured, and what comes next."""
+
+    def __init__(self, settings: SweepSettings, block: Block) -> None:
+        self._main: Kind = "task" if settings.clip_source == "task" else "copies"
+        self._least_rounds = settings.block_repeats
+        self._least_s = settings.block_seconds
+        self._least_distinct = settings.block_distinct(block.point.mode)
+        # Which kind begins changes with the pass, so that neither always runs behind the other.
+        self._last: Kind = "distinct" if block.pass_number % 2 == 0 else self._main
+        self._num_main = self._num_distinct = 0
+        self._main_s = self._distinct_s = 0.0
+
+    @property
+    def num_rounds(self) -> int:
+        """Rounds so far, of both kinds."""
+        return self._num_main + self._num_distinct
+
+    def add(self, kind: Kind, seconds: float) -> None:
+        """A round was measured."""
+        self._last = kind
+        if kind == "distinct":
+            self._num_distinct += 1
+            self._distinct_s += seconds
+        else:
+            self._num_main += 1
+            self._main_s += seconds
+
+    def next_kind(self) -> Kind | None:
+        """The kind of the next round; None when the block is complete."""
+        enough_main = self._num_main >= self._least_rounds and self._main_s >= self._least_s
+        lacks_distinct = self._num_distinct < self._least_distinct
+        if enough_main and not lacks_distinct:
+            return None
+        wants_distinct = lacks_distinct or (
+            self._least_distinct and self._distinct_s < DISTINCT_SHARE * self._main_s
+        )
+        # In turns: a machine that slows down must not look like a hidden cache.
+        return "distinct" if wants_distinct and self._last != "distinct" else self._main
+
+
+@contextmanager
+def _little_to_collect() -> Iterator[None]:
+    """Sets aside what is there, so that collecting between rounds takes no time."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -1,0 +1,92 @@
+"""The process that measures one block for `IsolatedMeasurer` and ends.
+
+It reads frames from descriptor 0 and answers on a copy of descriptor 1. Should its parent
+die, descriptor 0 closes, and it ends at once: nobody else may find it at work.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+from modeltest.audio.frames import BrokenFrameError, Frame, read_frame, write_frame
+from modeltest.backends.factory import make_backend
+from modeltest.devices.factory import Choice, make_device
+from modeltest.errors import ModeltestError
+from modeltest.records import Prompt
+from modeltest.runlog.run_log import open_segment
+from modeltest.runner.blocks import BlockMeasurer, Sweep
+from modeltest.runner.isolated import clip_from
+from modeltest.runner.material import Clip, Material
+from modeltest.runner.sweep import Logged
+from modeltest.runner.sweep_plan import Block, Point, SweepSettings
+from modeltest.settings.schema import ModelSettings, TaskSettings
+from modeltest.tasks.factory import make_task
+
+
+def main() -> None:
+    """Measures the block that the parent names, says how it went, and ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = os.dup(1)
+    os.dup2(2, 1)  # what a library prints must not stand among the answers
+    asked = _next_frame().header
+    clips = tuple(clip_from(_next_frame()) for _ in range(asked["num_clips"]))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        outcome = {"failure": _measure(asked, clips)}
+    except ModeltestError as error:
+        outcome = {"error": str(error), "kind": type(error).__name__}
+    write_frame(answers, outcome)
+
+
+def _next_frame() -> Frame:
+    frame = read_frame(0)
+    if frame is None:
+        raise BrokenFrameError("the parent is gone")
+    return frame
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)  # nothing more is ever sent: it returns when the pipe closes
+    os._exit(1)
+
+
+def _measure(asked: dict[str, Any], clips: tuple[Clip, ...]) -> str:
+    model = ModelSettings.model_validate_json(asked["model"])
+    settings = _settings(asked["settings"])
+    device = make_device(Choice(**asked["device"]))
+    backend = make_backend(model, asked["seed"], device)
+    sweep = Sweep(
+        settings=settings,
+        material=_material(asked, clips, settings),
+        dtype=model.data_type,
+        attention=model.attention,
+        max_input_tokens=asked["max_input_tokens"],
+    )
+    point = Point(asked["block"]["batch_size"], asked["block"]["mode"])
+    logged = Logged(
+        works=frozenset([point] if asked["has_work"] else []), has_peaks=asked["has_peaks"]
+    )
+    with open_segment(Path(asked["run_folder"]), asked["rank"]) as segment:
+        measurer = BlockMeasurer(sweep, backend, device, segment)
+        measurer.load()
+        return measurer(Block(point, asked["block"]["pass"]), logged)
+
+
+def _settings(record: dict[str, Any]) -> SweepSettings:
+    lists = {"batch_sizes": tuple(record["batch_sizes"]), "modes": tuple(record["modes"])}
+    return SweepSettings(**{**record, **lists})
+
+
+def _material(asked: dict[str, Any], clips: tuple[Clip, ...], settings: SweepSettings) -> Material:
+    task = asked["task"]
+    return Material(
+        clips=clips,
+        prompt=Prompt(**asked["prompt"]),
+        max_new_tokens=settings.max_new_tokens,
+        seed=settings.seed,
+        task=task and make_task(task["name"], TaskSettings.model_validate_json(task["settings"])),
+    )
