@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 import modeltest
-from modeltest.cli import check, evaluate, listing, report
+from modeltest.cli import chat, check, compare, evaluate, listing, perf, report
 from modeltest.cli.signals import Interrupted, interruptible
 from modeltest.errors import EXIT_DEVICE, ModeltestError, one_line
 
@@ -23,17 +23,36 @@ examples:
   modeltest eval vocalsound qwen2_audio --bs 8 \\
       --set model.model_path=/weights/Qwen2-Audio-7B-Instruct \\
       --set task.local_dataset_path=/data/vs_release_16k
+  modeltest perf qwen2_audio_tiny --bs 1,2,4,8,16     speed by batch size
   modeltest check vocalsound qwen2_audio              what is missing, without loading weights
 """
 
-_COMMANDS = (("eval", evaluate), ("report", report), ("list", listing), ("check", check))
+_COMMANDS = (
+    ("eval", evaluate),
+    ("perf", perf),
+    ("chat", chat),
+    ("compare", compare),
+    ("report", report),
+    ("list", listing),
+    ("check", check),
+)
+
+# What the disk may refuse anywhere, and what the user can do about it.
+_DISK_REFUSES: dict[int | None, str] = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
+    errno.EROFS: "make the disk writable",
+    errno.EIO: "check the disk",
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
         prog="modeltest",
-        description="Is this audio language model, on this device, as accurate as it should be?",
+        description="Is this audio language model, on this device, as accurate and fast as it "
+        "should be?",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -86,9 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
+        if error.errno not in _DISK_REFUSES:
             raise
-        print(f"modeltest: {one_line(str(error))}; free some space and try again", file=sys.stderr)
+        todo = _DISK_REFUSES[error.errno]
+        print(f"modeltest: {one_line(str(error))}; {todo} and try again", file=sys.stderr)
         return EXIT_DEVICE
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,23 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add_settings_options(parser)
 
 
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Declares where results go, `--resume` and `--dry-run`."""
+    parser.add_argument(
+        "--output-dir", type=Path, default=Path("outputs"), metavar="DIR", help="where results go"
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="continue an interrupted run: its folder, its id, or 'last'",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="show the plan, the prompt and where results will go; run nothing",
+    )
+
+
 def load_settings(
     options: argparse.Namespace,
 ) -> tuple[Loaded[ModelSettings], Loaded[TaskSettings]]:
@@ -77,7 +95,7 @@ def load_settings(
 
     model_sets, task_sets = split_overrides(options.overrides)
     for option, key in _OPTION_KEYS.items():
-        value = getattr(options, option)
+        value = getattr(options, option, None)  # not every command has every option
         if value is not None:
             model_sets.append(f"model.{key}={value}")
     model = load_model(options.model, model_sets, options.config_dir)
@@ -86,10 +104,21 @@ def load_settings(
 
 def positive_int(text: str) -> int:
     """A whole number from 1, for argparse."""
-    value = _whole_number(text)
-    if not 1 <= value <= MAX_NUMBER:
-        raise argparse.ArgumentTypeError(f"must be at least 1 and at most {MAX_NUMBER}: {text}")
-    return value
+    return at_least(1)(text)
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """A whole number from `least`, for argparse."""
+
+    def whole_number(text: str) -> int:
+        value = _whole_number(text)
+        if not least <= value <= MAX_NUMBER:
+            raise argparse.ArgumentTypeError(
+                f"must be at least {least} and at most {MAX_NUMBER}: {text}"
+            )
+        return value
+
+    return whole_number
 
 
 def non_negative_int(text: str) -> int:
@@ -97,6 +126,17 @@ def non_negative_int(text: str) -> int:
     value = _whole_number(text)
     if not 0 <= value <= MAX_NUMBER:
         raise argparse.ArgumentTypeError(f"must be from 0 to {MAX_NUMBER}: {text}")
+    return value
+
+
+def positive_seconds(text: str) -> float:
+    """A time above 0 s and below a day, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"not a number of seconds: {text!r}") from None
+    if not 0 < value < 86_400:
+        raise argparse.ArgumentTypeError(f"must be above 0 and below 86400: {text}")
     return value
 
 

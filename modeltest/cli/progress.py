@@ -14,14 +14,16 @@ PLAIN_INTERVAL_S = 30.0
 class TerminalProgress:
     """A tqdm bar with rate and remaining time, on standard error."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "sample") -> None:
+        self._unit = unit
         self._bar: Any = None
 
     def start(self, total: int, label: str) -> None:
         """Draws an empty bar."""
         from tqdm import tqdm
 
-        self._bar = tqdm(total=total, desc=label, unit="sample", file=sys.stderr, leave=False)
+        tqdm.monitor_interval = 0  # its thread would draw while something is timed
+        self._bar = tqdm(total=total, desc=label, unit=self._unit, file=sys.stderr, leave=False)
 
     def advance(self, steps: int) -> None:
         """Moves the bar."""
@@ -35,8 +37,11 @@ class TerminalProgress:
 class PlainProgress:
     """One line every 30 seconds, for logs and pipes."""
 
-    def __init__(self, stream: TextIO, interval_s: float = PLAIN_INTERVAL_S) -> None:
+    def __init__(
+        self, stream: TextIO, interval_s: float = PLAIN_INTERVAL_S, unit: str = "sample"
+    ) -> None:
         self._stream = stream
+        self._unit = unit
         self._interval_s = interval_s
         self._total = self._done = 0
         self._label = ""
@@ -57,7 +62,7 @@ class PlainProgress:
         rate = self._done / (now_s - self._start_s)
         left_s = (self._total - self._done) / rate
         print(
-            f"{self._label}: {self._done}/{self._total} samples, {rate:.2f}/s, "
+            f"{self._label}: {self._done}/{self._total} {self._unit}s, {rate:.2f}/s, "
             f"about {duration(left_s)} left",
             file=self._stream,
             flush=True,
@@ -67,9 +72,11 @@ class PlainProgress:
         """Nothing is left to draw."""
 
 
-def make_progress() -> Progress:
-    """A bar when somebody watches, else lines."""
-    return TerminalProgress() if sys.stderr.isatty() else PlainProgress(sys.stderr)
+def make_progress(unit: str = "sample") -> Progress:
+    """A bar when somebody watches, else lines; `unit` names one step."""
+    if sys.stderr.isatty():
+        return TerminalProgress(unit)
+    return PlainProgress(sys.stderr, unit=unit)
 
 
 def duration(seconds: float) -> str:

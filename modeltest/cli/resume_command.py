@@ -10,17 +10,22 @@ from pathlib import Path
 from modeltest.errors import one_line
 
 LAUNCHER_VARIABLE = "MODELTEST_LAUNCHER"
+SUPPLIED_VARIABLE = "MODELTEST_LAUNCHER_SUPPLIES"
 
 
 def resume_command(run_folder: Path) -> str:
     """This process's command line with `--resume`, from this working directory.
 
-    Scripts that start modeltest name themselves in `$MODELTEST_LAUNCHER`.
+    Scripts that start modeltest say in `$MODELTEST_LAUNCHER` how they were started, and in
+    `$MODELTEST_LAUNCHER_SUPPLIES` how many of the first words they supply themselves: one, the
+    command, where that is left out.
     """
     launcher = os.environ.get(LAUNCHER_VARIABLE)
     arguments = _without_resume(sys.argv[1:])
     if launcher:
-        command = f"{launcher} {_joined(arguments[1:])}"  # the script supplies `eval`
+        supplied = os.environ.get(SUPPLIED_VARIABLE, "")
+        rest = arguments[int(supplied) if supplied.isdecimal() else 1 :]
+        command = " ".join([launcher, *([_joined(rest)] if rest else [])])
     elif Path(sys.argv[0]).name == "__main__.py":
         command = _joined([sys.executable, "-m", "modeltest", *arguments])
     else:

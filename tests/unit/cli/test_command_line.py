@@ -1,12 +1,14 @@
 """The words that users' scripts are made of."""
 
 import argparse
+import errno
 import os
 import subprocess
 import sys
 
 import pytest
 
+from modeltest.cli import listing
 from modeltest.cli.main import build_parser, main
 
 MODEL_OPTIONS = {"--device", "--dtype", "--attention", "--engine", "--set", "--config-dir"}
@@ -15,6 +17,13 @@ OPTIONS = {
     "eval": MODEL_OPTIONS
     | {"--bs", "--limit", "--seed", "--output-dir", "--dry-run", "--resume", "--fail-on-error"}
     | {"--certified"},
+    "perf": MODEL_OPTIONS
+    | {"--bs", "--modes", "--audio", "--task", "--limit", "--max-input-length"}
+    | {"--max-output-length", "--repeats", "--min-seconds", "--passes", "--certified"}
+    | {"--isolate", "--seed", "--output-dir", "--resume", "--dry-run"},
+    "chat": MODEL_OPTIONS
+    | {"--audio", "--text", "--max-input-length", "--max-output-length", "--seed"},
+    "compare": {"--output-dir", "--tolerance"},
     "report": {"--output-dir", "--repair"},
     "list": {"--output-dir", "--config-dir"},
     "check": {"--device", "--set", "--config-dir"},
@@ -121,7 +130,7 @@ def test_the_unset_model_path_names_file_and_line(capsys, project):
     file = project / "config" / "model" / "qwen2_audio.yaml"
     lines = file.read_text(encoding="utf-8").splitlines()
     [number] = [n for n, line in enumerate(lines, 1) if line.startswith("model_path:")]
-    assert f"qwen2_audio.yaml:{number}: model_path is not set" in capsys.readouterr().err
+    assert f"qwen2_audio.yaml:{number}:1: model_path is not set" in capsys.readouterr().err
 
 
 def test_no_command_shows_the_help(capsys):
@@ -150,3 +159,38 @@ def test_help_costs_under_a_third_of_a_second(arguments):
         if seconds[-1] < 0.3:
             break
     assert min(seconds) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("given", "bound"),
+    [("29%", 29), ("0.7%", 0), ("57%", 57), ("100%", 100), ("33.3%", 33), ("5", 5), ("0", 0)],
+)
+def test_a_bound_in_percent_is_exact(given, bound):
+    """29 % as a float is 0.28999…, of 100 samples 28."""
+    options = build_parser().parse_args([*TINY, "--fail-on-error", given])
+    kept = options.fail_on_error
+    assert (kept if isinstance(kept, int) else int(kept * 100)) == bound
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS]
+)
+def test_what_the_disk_refuses_is_one_line_and_exit_5(number, capsys, monkeypatch):
+    def refuse(_options):
+        raise OSError(number, os.strerror(number), "a file")
+
+    monkeypatch.setattr(listing, "execute", refuse)
+    assert main(["list"]) == 5
+    [line] = capsys.readouterr().err.splitlines()
+    assert os.strerror(number) in line
+    assert line.endswith("and try again")
+
+
+def test_what_a_repair_did_is_no_part_of_the_output(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("modeltest.runlog.find.find_run", lambda *_: tmp_path)
+    monkeypatch.setattr("modeltest.runlog.repair.repair", lambda _: ["a.jsonl: 3 records rescued"])
+    monkeypatch.setattr("modeltest.cli.outcome.show_outcome", lambda _: print("VALID") or 0)
+    assert main(["report", "last", "--repair"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "VALID\n"
+    assert shown.err == "repaired  a.jsonl: 3 records rescued\n"

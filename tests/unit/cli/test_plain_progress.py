@@ -92,3 +92,12 @@ def test_duration(seconds, text):
 
 def test_without_a_terminal_there_are_lines():
     assert isinstance(progress.make_progress(), progress.PlainProgress)
+
+
+def test_steps_have_a_name(clock):
+    stream = io.StringIO()
+    display = progress.PlainProgress(stream, unit="block")
+    display.start(4, "measuring")
+    clock.now_s += 40
+    display.advance(2)
+    assert stream.getvalue() == "measuring: 2/4 blocks, 0.05/s, about 40 s left\n"

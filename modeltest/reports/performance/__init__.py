@@ -1,0 +1,1 @@
+"""Pure functions from a sweep's manifest and log to files and tables."""

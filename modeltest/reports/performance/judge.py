@@ -1,0 +1,258 @@
+"""Whether a point's figures can be signed, every reason with its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from modeltest.metrics.timing import median
+from modeltest.records import ValidityName
+from modeltest.reports.performance.figures import Figures
+from modeltest.reports.performance.replies import Replies
+from modeltest.reports.performance.wording import percent, signed_percent
+from modeltest.runlog.sweep_log import Point, Record
+
+MIN_ROUNDS = 5
+MIN_PASSES = 3
+STABILITY_LIMIT = 0.10
+"""Largest spread between passes, and drift from the first third to the last."""
+STABILITY_LIMIT_CERTIFIED = 0.03
+OUTLIER_SHARE_LIMIT = 0.01
+GAP_LIMIT_S = 1.0
+OTHER_LOAD_LIMIT = 0.20
+CACHE_GAIN_LIMIT = 0.10
+UNATTRIBUTED_NOTE_SHARE = 0.05
+OUT_OF_MEMORY = "out of memory"
+
+
+@dataclass(frozen=True, slots=True)
+class PointEvidence:
+    """All that is known of a point.
+
+    Attributes:
+        point: Which one.
+        manifest: Of the sweep.
+        rounds: Of complete blocks, of all kinds, in the order of measuring.
+        measured: Those that the figures are made of.
+        figures: None where nothing was measured.
+        replies: What it answered.
+        num_passes: Complete blocks.
+        failures: Its `point_failure` records.
+        degraded: Its `degraded` records.
+    """
+
+    point: Point
+    manifest: Record
+    rounds: Sequence[Record]
+    measured: Sequence[Record]
+    figures: Figures | None
+    replies: Replies
+    num_passes: int
+    failures: Sequence[Record]
+    degraded: Sequence[Record]
+
+
+Finding = tuple[ValidityName, str]
+"""The verdict that a reason stands for, and the reason."""
+
+
+def stability_limit(manifest: Record) -> float:
+    """The limit for spread and drift, as a share: stricter for a certified sweep."""
+    return STABILITY_LIMIT_CERTIFIED if manifest["certified"] else STABILITY_LIMIT
+
+
+def judge_point(evidence: PointEvidence) -> tuple[Finding, ...]:
+    """Everything that stands against a point; nothing makes its row valid."""
+    if evidence.failures:
+        reason = str(evidence.failures[0]["reason"])
+        gravity: ValidityName = "LIMITED" if reason.startswith(OUT_OF_MEMORY) else "INVALID"
+        return ((gravity, reason),)
+    reasons = [
+        *_failed_requests(evidence),
+        *_work_done(evidence),
+        *_replies_repeat(evidence),
+        *_undisturbed(evidence),
+        *_no_cache(evidence),
+        *(f"degraded: {record['reason']}" for record in evidence.degraded),
+    ]
+    missing = _missing_passes(evidence)
+    if missing is None:  # the figures below are not final before the last pass
+        reasons = [*_enough(evidence), *_stable(evidence), *reasons]
+    findings: list[Finding] = [("INVALID", reason) for reason in dict.fromkeys(reasons)]
+    return (*(() if missing is None else (missing,)), *findings)
+
+
+def point_notes(evidence: PointEvidence) -> tuple[str, ...]:
+    """What a reader should know and what does not make the row invalid."""
+    return tuple(_notes(evidence))
+
+
+def _notes(evidence: PointEvidence) -> Iterator[str]:
+    figures = evidence.figures
+    if figures is None:
+        return
+    gain = _cache_gain(evidence)
+    if evidence.point[1] == "fixed" and figures.kind == "copies" and gain is None:
+        yield "cache check: not run"
+    if all(record.get("other_load") is None for record in evidence.measured):
+        yield "other load on the machine: not checked"
+    if figures.unattributed_s is not None:
+        share = figures.unattributed_s / figures.e2e_p50_s
+        if share > UNATTRIBUTED_NOTE_SHARE:
+            yield f"unattributed: {percent(share, 1)} of the time belongs to no stage"
+
+
+def _missing_passes(evidence: PointEvidence) -> Finding | None:
+    planned = int(evidence.manifest["sweep"]["num_passes"])
+    if evidence.num_passes >= planned:
+        return None
+    return "INCOMPLETE", f"{evidence.num_passes} of {planned} passes measured"
+
+
+def _enough(evidence: PointEvidence) -> Iterator[str]:
+    sweep, figures = evidence.manifest["sweep"], evidence.figures
+    rounds = figures.repeats if figures else 0
+    seconds = figures.measured_s if figures else 0.0
+    if rounds < MIN_ROUNDS:
+        yield f"{rounds} rounds, fewer than {MIN_ROUNDS}"
+    if evidence.num_passes < MIN_PASSES:
+        yield f"{evidence.num_passes} passes, fewer than {MIN_PASSES}"
+    if seconds < sweep["min_seconds"]:
+        yield f"{seconds:.3g} s measured, less than {sweep['min_seconds']:g} s"
+
+
+def _stable(evidence: PointEvidence) -> Iterator[str]:
+    figures, limit = evidence.figures, stability_limit(evidence.manifest)
+    if figures is None:
+        return
+    if figures.variation is not None and figures.variation > limit:
+        yield (
+            f"passes differ: coefficient of variation {percent(figures.variation, 1)}, "
+            f"limit {percent(limit)}"
+        )
+    if figures.drift is not None and abs(figures.drift) > limit:
+        yield (
+            f"throughput drifts by {signed_percent(figures.drift)} from the first third to the "
+            f"last, limit {percent(limit)}"
+        )
+    if figures.outliers > OUTLIER_SHARE_LIMIT * figures.repeats:
+        yield (
+            f"{figures.outliers} of {figures.repeats} rounds are outliers (more than ten "
+            f"standard deviations away), limit {percent(OUTLIER_SHARE_LIMIT)}"
+        )
+
+
+def _failed_requests(evidence: PointEvidence) -> Iterator[str]:
+    batches = [batch for record in evidence.rounds for batch in record["batches"]]
+    failed = sum(sum(bool(error) for error in batch["errors"]) for batch in batches)
+    if failed:
+        total = sum(max(len(b["output_tokens"]), len(b["errors"])) for b in batches)
+        first = next(error for batch in batches for error in batch["errors"] if error)
+        yield f"{failed} of {total} requests failed, the first one with: {first}"
+
+
+def _work_done(evidence: PointEvidence) -> Iterator[str]:
+    if evidence.point[1] != "fixed":
+        return
+    wanted = evidence.manifest["sweep"]["max_new_tokens"]
+    tokens = [
+        count
+        for record in evidence.rounds
+        for batch in record["batches"]
+        for count in batch["output_tokens"]
+    ]
+    others = [count for count in tokens if count != wanted]
+    if others:
+        yield (
+            f"{len(others)} of {len(tokens)} replies do not have {wanted} tokens, "
+            f"the first one has {others[0]}"
+        )
+
+
+def _replies_repeat(evidence: PointEvidence) -> Iterator[str]:
+    if evidence.replies.unstable:
+        yield (
+            f"nondeterministic: outputs differ between rounds ({evidence.replies.unstable} differ)"
+        )
+
+
+def _undisturbed(evidence: PointEvidence) -> Iterator[str]:
+    suspended = max((float(r["suspended_s"] or 0) for r in evidence.rounds), default=0.0)
+    if suspended > GAP_LIMIT_S:
+        yield f"the machine was suspended for {suspended:.3g} s, limit {GAP_LIMIT_S:g} s"
+    gap = _longest_gap_s(evidence.rounds)
+    if gap > GAP_LIMIT_S:
+        yield f"a gap of {gap:.3g} s between two rounds of a pass, limit {GAP_LIMIT_S:g} s"
+    load = _other_load(evidence.measured)
+    if load is not None and load > OTHER_LOAD_LIMIT:
+        yield (
+            f"other processes used {percent(load)} of the machine, "
+            f"limit {percent(OTHER_LOAD_LIMIT)}"
+        )
+
+
+def _longest_gap_s(rounds: Sequence[Record]) -> float:
+    """Longest time between the end of a round and the start of the next of the same block."""
+    by_pass: dict[int, list[Record]] = {}
+    for record in rounds:
+        by_pass.setdefault(int(record["pass"]), []).append(record)
+    gaps = [
+        second["start_s"] - first["end_s"]
+        for block in by_pass.values()
+        for first, second in pairwise(sorted(block, key=lambda record: record["start_s"]))
+    ]
+    return float(max(gaps, default=0.0))
+
+
+def _other_load(rounds: Sequence[Record]) -> float | None:
+    """Mean share of the machine that others used, weighted by the rounds' lengths."""
+    known = [
+        (float(record["other_load"]), record["end_s"] - record["start_s"])
+        for record in rounds
+        if record.get("other_load") is not None
+    ]
+    seconds = sum(length for _, length in known)
+    return sum(load * length for load, length in known) / seconds if seconds else None
+
+
+def _no_cache(evidence: PointEvidence) -> Iterator[str]:
+    gain = _cache_gain(evidence)
+    if gain is not None and gain > CACHE_GAIN_LIMIT:
+        yield f"repeated clips are {percent(gain)} faster than distinct ones: a cache is at work"
+
+
+def _cache_gain(evidence: PointEvidence) -> float | None:
+    """How much faster repeated clips are; None where that cannot be told.
+
+    Natural replies to distinct clips have other lengths, so their times say nothing.
+    """
+    if evidence.point[1] != "fixed":
+        return None
+    repeated = _median_e2e_s(evidence.rounds, "copies")
+    distinct = _median_e2e_s(evidence.rounds, "distinct")
+    return distinct / repeated - 1 if repeated and distinct else None
+
+
+def _median_e2e_s(rounds: Sequence[Record], kind: str) -> float | None:
+    return median(
+        float(batch["e2e_s"])
+        for record in rounds
+        if record["kind"] == kind
+        for batch in record["batches"]
+        if batch["e2e_s"]
+    )
+
+
+def limits(manifest: Record) -> tuple[str, ...]:
+    """The limits in words, for a report."""
+    return (
+        f"at least {MIN_ROUNDS} rounds and {MIN_PASSES} passes",
+        f"coefficient of variation between passes and drift from the first third of the rounds "
+        f"to the last up to {percent(stability_limit(manifest))} (3 % when certified, else 10 %)",
+        f"outliers (ten standard deviations) up to {percent(OUTLIER_SHARE_LIMIT)} of the rounds",
+        f"no gap or suspension above {GAP_LIMIT_S:g} s",
+        f"other processes up to {percent(OTHER_LOAD_LIMIT)} of the machine",
+        f"repeated clips at most {percent(CACHE_GAIN_LIMIT)} faster than distinct ones",
+        "no failed request, no degraded point, replies that repeat",
+    )

@@ -1,0 +1,138 @@
+"""How close a point comes to what the machine can do, and what holds it back.
+
+MBU = bytes / (time x peak bandwidth), MFU = FLOPs / (time x peak FLOP/s). Bytes are those
+that must be read at least; FLOPs are those on real frames and tokens, padding left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from modeltest.reports.performance.figures import STAGES, Figures
+from modeltest.reports.performance.wording import percent
+from modeltest.runlog.sweep_log import Record
+
+FAR_FROM_LIMITS = 0.3
+"""Below this share of both limits a stage waits for something else than the hardware."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageRoof:
+    """A stage of a point against the roofline.
+
+    Attributes:
+        seconds: Median time of a round in this stage.
+        flops_per_s: Useful operations per second.
+        bytes_per_s: Bytes per second.
+        intensity: Useful operations per byte.
+        bandwidth_share: `bytes_per_s` over the peak.
+        compute_share: `flops_per_s` over the peak.
+        waste: Executed over useful operations, minus 1: what padding costs.
+    """
+
+    seconds: float
+    flops_per_s: float
+    bytes_per_s: float
+    intensity: float | None
+    bandwidth_share: float
+    compute_share: float
+    waste: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Roofline:
+    """A point against the machine's limits; None is "unknown".
+
+    Attributes:
+        mbu: Of decoding.
+        mfu: Of the whole, by useful operations.
+        stages: By name, those whose work and time are known.
+        peak_source: How the limits were found.
+        bound: One line that says what bounds the point.
+    """
+
+    mbu: float | None = None
+    mfu: float | None = None
+    stages: Mapping[str, StageRoof] | None = None
+    peak_source: str = ""
+    bound: str = ""
+
+
+def point_roofline(
+    name: str, figures: Figures | None, works: Sequence[Record], peaks: Record | None
+) -> Roofline:
+    """Compares a point with the machine's limits.
+
+    Args:
+        name: Of the point, for the line.
+        figures: Of the point.
+        works: Its `work` records; the work of one round.
+        peaks: The machine's limits.
+    """
+    if figures is None:
+        return Roofline()
+    source = str(peaks["source"]) if peaks else ""
+    stages = _stages(figures, works[0]["stages"], peaks) if works and peaks else {}
+    decode = stages.get("decode")
+    return Roofline(
+        mbu=decode.bandwidth_share if decode else None,
+        mfu=_mfu(figures, works[0]["stages"], peaks) if works and peaks else None,
+        stages=stages,
+        peak_source=source,
+        bound=_bound(name, figures, stages, source),
+    )
+
+
+def _stages(
+    figures: Figures, work: Mapping[str, Mapping[str, float]], peaks: Record
+) -> dict[str, StageRoof]:
+    found = {}
+    for stage in STAGES:
+        seconds = figures.round_stage_s[stage]
+        if stage not in work or not seconds:
+            continue
+        flops, num_bytes = float(work[stage]["useful_flops"]), float(work[stage]["num_bytes"])
+        executed = float(work[stage]["executed_flops"])
+        found[stage] = StageRoof(
+            seconds=seconds,
+            flops_per_s=flops / seconds,
+            bytes_per_s=num_bytes / seconds,
+            intensity=flops / num_bytes if num_bytes else None,
+            bandwidth_share=num_bytes / seconds / peaks["bandwidth_bytes_per_s"],
+            compute_share=flops / seconds / peaks["flops_per_s"],
+            waste=executed / flops - 1 if flops else None,
+        )
+    return found
+
+
+def _mfu(figures: Figures, work: Mapping[str, Mapping[str, float]], peaks: Record) -> float | None:
+    flops = sum(float(stage["useful_flops"]) for stage in work.values())
+    return flops / (figures.round_e2e_s * peaks["flops_per_s"]) if flops else None
+
+
+def _bound(name: str, figures: Figures, stages: Mapping[str, StageRoof], source: str) -> str:
+    """The longest stage, its share of the time, and which limit it is near."""
+    known = {stage: s for stage, s in figures.round_stage_s.items() if s is not None}
+    if not known:
+        return f"{name}: what bounds it is unknown: the backend tells no stages"
+    longest = max(known, key=lambda stage: known[stage])
+    start = f"{name}: {longest} takes {percent(known[longest] / figures.round_e2e_s)} of the time"
+    roof = stages.get(longest)
+    if roof is None:
+        if longest in {"feature", "detokenize"}:
+            return f"{start}: host-bound"
+        return f"{start}; its limits are unknown"
+    measured = source.startswith("measured")
+    near_memory = roof.bandwidth_share >= roof.compute_share
+    share = roof.bandwidth_share if near_memory else roof.compute_share
+    if near_memory:
+        limit = "measured copy bandwidth" if measured else "peak bandwidth"
+        does = "moves weights and cache"
+    else:
+        limit = "measured matmul rate" if measured else "peak FLOP/s"
+        does = "computes"
+    kind = "memory-bound" if near_memory else "compute-bound"
+    if share < FAR_FROM_LIMITS:
+        kind = "far from both limits, launches and the host bound it"
+    return f"{start} and {does} at {percent(share)} of the {limit}: {kind}"

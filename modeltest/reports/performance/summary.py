@@ -1,0 +1,190 @@
+"""A sweep's rows and verdict, as pure functions of its manifest and log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from modeltest.records import ValidityName, Verdict
+from modeltest.reports.performance.figures import Figures, measured, point_figures
+from modeltest.reports.performance.judge import (
+    Finding,
+    PointEvidence,
+    judge_point,
+    point_notes,
+)
+from modeltest.reports.performance.replies import Replies, point_replies
+from modeltest.reports.performance.roofline import Roofline, point_roofline
+from modeltest.reports.summary import _changes
+from modeltest.runlog.sweep_log import Point, SweepContent
+
+_SEVERITY: tuple[ValidityName, ...] = ("INCOMPLETE", "INVALID", "LIMITED")
+_LABELS = {"cpu": "CPU", "cuda": "GPU", "npu": "NPU"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One planned point.
+
+    Attributes:
+        batch_size: Requests per batch.
+        mode: `fixed` or `natural`.
+        findings: What stands against it; empty is valid.
+        notes: What a reader should know besides.
+        figures: None where nothing was measured, or it failed.
+        replies: What it answered.
+        roofline: How near the machine's limits it comes.
+    """
+
+    batch_size: int
+    mode: str
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    figures: Figures | None
+    replies: Replies
+    roofline: Roofline
+
+    @property
+    def valid(self) -> bool:
+        """Nothing stands against it."""
+        return not self.findings
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is not valid."""
+        return tuple(reason for _, reason in self.findings)
+
+    @property
+    def name(self) -> str:
+        """For a sentence."""
+        return f"bs {self.batch_size} {self.mode}"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepSummary:
+    """What the reports of a sweep say.
+
+    Attributes:
+        verdict: What the figures are good for.
+        rows: The planned points, by mode, then by batch size.
+        dtype: Precision.
+        device: `NPU`, `GPU` or `CPU`.
+        device_name: Its make.
+        max_new_tokens: Length of a fixed reply.
+    """
+
+    verdict: Verdict
+    rows: tuple[Row, ...]
+    dtype: str
+    device: str
+    device_name: str
+    max_new_tokens: int
+
+    @property
+    def best(self) -> Row | None:
+        """The valid row with the highest throughput."""
+        rows = [row for row in self.rows if row.valid]
+        return max(rows, key=_throughput, default=None)
+
+
+def summarise_sweep(content: SweepContent) -> SweepSummary:
+    """Computes every figure of a sweep."""
+    manifest = content.manifest
+    rows = tuple(_row(content, point) for point in content.points)
+    device = manifest["device"]
+    return SweepSummary(
+        verdict=_verdict(content, rows),
+        rows=rows,
+        dtype=str(manifest["dtype"]),
+        device=_LABELS.get(str(device["kind"]), str(device["kind"]).upper()),
+        device_name=str(device["name"]),
+        max_new_tokens=int(manifest["sweep"]["max_new_tokens"]),
+    )
+
+
+def _row(content: SweepContent, point: Point) -> Row:
+    batch_size, mode = point
+    failures = content.of(content.failures, point)
+    rounds = () if failures else content.of(content.rounds, point)
+    timed = measured(rounds)
+    figures = point_figures(timed)
+    outputs = () if failures else content.of(content.outputs, point)
+    evidence = PointEvidence(
+        point=point,
+        manifest=content.manifest,
+        rounds=rounds,
+        measured=timed,
+        figures=figures,
+        replies=point_replies(timed, outputs, content.of(content.outputs, (1, mode))),
+        num_passes=sum(block[:2] == point for block in content.blocks),
+        failures=failures,
+        degraded=content.of(content.degraded, point),
+    )
+    works = content.of(content.works, point)
+    return Row(
+        batch_size=batch_size,
+        mode=mode,
+        findings=judge_point(evidence),
+        notes=point_notes(evidence),
+        figures=figures,
+        replies=evidence.replies,
+        roofline=point_roofline(f"bs {batch_size} {mode}", figures, works, content.peaks),
+    )
+
+
+def _verdict(content: SweepContent, rows: Sequence[Row]) -> Verdict:
+    """The verdict with all its reasons; the gravest one decides the word."""
+    manifest = content.manifest
+    found: list[Finding] = [*_missing_blocks(content, rows)]
+    found += [("INVALID", problem) for problem in content.problems]
+    if manifest["tool"]["dirty"]:
+        found.append(("INVALID", "modeltest's own source has local changes"))
+    found += [
+        (word, f"{row.name}: {reason}")
+        for row in rows
+        for word, reason in row.findings
+        if word != "INCOMPLETE"
+    ]
+    if rows and all(row.findings for row in rows) and all(w == "LIMITED" for w, _ in found):
+        found.append(("INVALID", "no point could be measured"))
+    data = manifest["data"]
+    if manifest["sweep"]["clip_source"] == "task" and data["num_samples"] < data["num_available"]:
+        part = f"{data['num_samples']} of {data['num_available']} samples"
+        found.append(("LIMITED", part))
+    words = [word for word in _SEVERITY if any(word == name for name, _ in found)]
+    if content.problems:  # no resuming mends them
+        words = ["INVALID"]
+    notes = [f"warning: {warning}" for warning in data["warnings"]]
+    notes += _changes({kind: manifest[kind] or {"overrides": []} for kind in ("task", "model")})
+    notes += _shared_notes(rows)
+    return Verdict(words[0] if words else "VALID", (*(reason for _, reason in found), *notes))
+
+
+def _missing_blocks(content: SweepContent, rows: Sequence[Row]) -> list[Finding]:
+    passes = range(int(content.manifest["sweep"]["num_passes"]))
+    failed = {(int(f["batch_size"]), str(f["mode"])) for f in content.failures}
+    planned = {
+        (row.batch_size, row.mode, number)
+        for row in rows
+        if (row.batch_size, row.mode) not in failed
+        for number in passes
+    }
+    missing = len(planned - content.blocks)
+    return [("INCOMPLETE", f"{missing} of {len(planned)} blocks missing")] if missing else []
+
+
+def _shared_notes(rows: Sequence[Row]) -> list[str]:
+    """Each note once, with the points that it is about."""
+    points: dict[str, list[str]] = {}
+    for row in rows:
+        for note in row.notes:
+            points.setdefault(note, []).append(row.name)
+    every = sum(row.figures is not None for row in rows)
+    return [
+        note if len(names) == every else f"{', '.join(names)}: {note}"
+        for note, names in points.items()
+    ]
+
+
+def _throughput(row: Row) -> float:
+    return row.figures.output_tokens_per_s if row.figures else 0.0

@@ -1,0 +1,120 @@
+"""Signals while the main thread works in Python, and while it is deep in a library."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from modeltest.cli.signals import Interrupted
+
+# A mutex that is locked twice is waited for for ever, and no signal ends the waiting.
+IN_C = "lock = ctypes.CDLL(None).pthread_mutex_lock; lock(mutex); lock(mutex)"
+STUBBORN = """
+        while True:
+            try:
+                time.sleep(60)
+            except signals.Interrupted:
+                pass
+"""
+SCRIPT = """
+import ctypes, sys, time
+from modeltest.cli import signals
+mutex = ctypes.create_string_buffer(256)
+signals.GRACE_S = float(sys.argv[1])
+try:
+    with signals.interruptible(), signals.last_words("to continue: this"):
+        print("ready", flush=True)
+        {work}
+except signals.Interrupted as error:
+    print("in order", file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.fixture
+def start():
+    started = []
+
+    def command(work, grace_s=60.0):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT.format(work=work), str(grace_s)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        started.append(process)
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.2)
+        return process
+
+    yield command
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_ends_the_work_in_order(start, number):
+    process = start("time.sleep(60)")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (128 + number, "in order\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_work_deep_in_a_library_ends_when_the_time_is_over(start, number):
+    process = start(IN_C, grace_s=0.5)
+    begin_s = time.monotonic()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=10)
+    assert 0.4 < time.monotonic() - begin_s < 5
+    assert process.returncode == 128 + number
+    assert err == f"modeltest: ended by {number.name} at once\nto continue: this\n"
+
+
+@pytest.mark.parametrize("work", [IN_C, STUBBORN], ids=["in C", "stubborn"])
+def test_the_second_ends_it_at_once_wherever_it_is(start, work):
+    process = start(work)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    begin_s = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert time.monotonic() - begin_s < 2
+    assert process.returncode == 130
+    assert err.endswith("to continue: this\n")
+
+
+def test_stubborn_work_ends_when_the_time_is_over(start):
+    process = start(STUBBORN, grace_s=0.5)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 143
+
+
+def test_other_signals_count_for_nothing(start):
+    process = start(
+        "import signal; signal.signal(signal.SIGUSR1, lambda *_: None)\n        time.sleep(60)"
+    )
+    for _ in range(3):
+        process.send_signal(signal.SIGUSR1)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 143
+
+
+def test_afterwards_everything_is_as_before():
+    from modeltest.cli.signals import interruptible
+
+    before = signal.getsignal(signal.SIGTERM)
+    for _ in range(3):
+        with interruptible():
+            assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+    wakeup = signal.set_wakeup_fd(-1)
+    assert wakeup == -1
+
+
+def test_an_interrupt_is_no_exception():
+    assert not issubclass(Interrupted, Exception)
+    assert Interrupted(15).exit_code == 143

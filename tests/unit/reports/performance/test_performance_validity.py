@@ -1,0 +1,303 @@
+"""Each rule of validity, forced once, and the verdict that follows."""
+
+import pytest
+
+from modeltest.reports.performance.judge import limits
+from modeltest.reports.performance.summary import summarise_sweep
+from modeltest.runlog.sweep_log import read_sweep
+
+
+@pytest.fixture
+def judged(make_sweep, rounds_of):
+    """Reasons of batch size 2 in fixed mode after a change of its rounds, and the verdict."""
+
+    def judge(change=None, manifest_change=None, each=None):
+        def apply(manifest, logged):
+            if manifest_change:
+                manifest_change(manifest)
+            if each:
+                for record in rounds_of(logged, 2):
+                    each(record)
+            if change:
+                change(logged)
+
+        summary = summarise_sweep(make_sweep(apply))
+        [row] = [r for r in summary.rows if (r.batch_size, r.mode) == (2, "fixed")]
+        assert row.valid == (not row.reasons)
+        return row, summary.verdict
+
+    return judge
+
+
+def invalid(outcome, *said):
+    row, verdict = outcome
+    assert verdict.validity == "INVALID"
+    assert len(row.reasons) == len(said), row.reasons
+    for reason, part in zip(row.reasons, said, strict=True):
+        assert part in reason
+        assert f"bs 2 fixed: {reason}" in verdict.reasons
+
+
+def drop(logged, **wanted):
+    logged[:] = [r for r in logged if any(r.get(k) != v for k, v in wanted.items())]
+
+
+def slow(record, factor):
+    for batch in record["batches"]:
+        for name, value in batch.items():
+            if name.endswith("_s") and name != "audio_s":
+                batch[name] = [factor * s for s in value] if name == "step_s" else factor * value
+    record["end_s"] = record["start_s"] + record["batches"][0]["e2e_s"]
+
+
+def test_a_sound_sweep_is_valid(judged):
+    row, verdict = judged()
+    assert (row.reasons, row.notes) == ((), ())
+    assert str(verdict) == "VALID"
+
+
+def test_too_few_rounds(judged):
+    def change(logged):
+        logged[:] = [
+            r for r in logged
+            if not (r["type"] == "round" and r["batch_size"] == 2 and r["mode"] == "fixed"
+                    and r["kind"] == "copies" and (r["number"] < 3 or r["pass"] > 3))
+        ]  # fmt: skip
+
+    invalid(
+        judged(change, lambda manifest: manifest["sweep"].update(min_seconds=0.1)),
+        "4 rounds, fewer than 5",
+    )
+
+
+def test_too_short(judged):
+    outcome = judged(manifest_change=lambda manifest: manifest["sweep"].update(min_seconds=10.0))
+    invalid(outcome, "2.8 s measured, less than 10 s")
+
+
+def test_too_few_passes(judged):
+    def change(logged):
+        logged[:] = [r for r in logged if r.get("pass", 0) < 2]
+
+    outcome = judged(change, lambda m: m["sweep"].update(num_passes=2, min_seconds=0.1))
+    invalid(outcome, "2 passes, fewer than 3")
+
+
+def test_missing_passes_make_the_run_incomplete(judged):
+    row, verdict = judged(lambda logged: drop(logged, batch_size=2, mode="fixed", **{"pass": 4}))
+    assert row.reasons == ("4 of 5 passes measured",)
+    assert (verdict.validity, verdict.reasons) == ("INCOMPLETE", ("1 of 30 blocks missing",))
+
+
+def test_nothing_measured_yet(judged):
+    row, verdict = judged(lambda logged: logged.clear())
+    assert row.figures is None
+    assert row.reasons == ("0 of 5 passes measured",)
+    assert (verdict.validity, verdict.reasons) == ("INCOMPLETE", ("30 of 30 blocks missing",))
+
+
+def test_passes_differ(judged):
+    # The first and the last third are alike, so nothing drifts.
+    outcome = judged(each=lambda r: slow(r, (1.0, 1.25, 1.4, 0.85, 1.0)[r["pass"]]))
+    invalid(outcome, "coefficient of variation")
+    assert "limit 10 %" in outcome[0].reasons[0]
+
+
+def test_drift(judged):
+    def each(record):
+        slow(record, 1 + 0.03 * record["pass"])
+
+    # Speeds 1, 1/1.03, … 1/1.12: 4.7 % spread; thirds of 6 rounds lie around 1 and 1/1.12.
+    invalid(judged(each=each), "throughput drifts by -1")
+
+
+def test_certified_limits_are_stricter(judged):
+    def each(record):
+        slow(record, 1 + 0.015 * record["pass"])
+
+    assert judged(each=each)[0].valid
+    row, _ = judged(each=each, manifest_change=lambda manifest: manifest.update(certified=True))
+    assert row.reasons[0].startswith("throughput drifts by -5")
+    assert row.reasons[0].endswith("limit 3 %")
+
+
+def test_the_limits_are_named_in_the_report():
+    assert "up to 10 %" in limits({"certified": False})[1]
+    assert "up to 3 %" in limits({"certified": True})[1]
+
+
+def test_outliers(judged):
+    outcome = judged(each=lambda r: slow(r, 3) if (r["pass"], r["number"]) == (2, 1) else None)
+    invalid(outcome, "1 of 20 rounds are outliers")
+
+
+def test_suspension(judged):
+    outcome = judged(each=lambda r: r.update(suspended_s=1.5 if r["number"] == 1 else 0.0))
+    invalid(outcome, "suspended for 1.5 s, limit 1 s")
+
+
+def test_a_gap_between_rounds(judged):
+    def each(record):
+        if (record["pass"], record["number"]) == (1, 0):
+            record["start_s"] -= 2.0
+            record["end_s"] -= 2.0
+
+    row, _ = judged(each=each)
+    [reason] = row.reasons
+    assert reason.startswith("a gap of 2.36")
+    assert reason.endswith("s between two rounds of a pass, limit 1 s")
+
+
+def test_time_between_passes_is_no_gap(sweep):
+    # They are 1000 s apart.
+    assert all(row.valid for row in summarise_sweep(sweep).rows)
+
+
+def test_other_load(judged):
+    invalid(judged(each=lambda r: r.update(other_load=0.35)), "other processes used 35 %")
+
+
+def test_unknown_load_is_told_and_not_taken_for_none(judged):
+    row, verdict = judged(each=lambda r: r.update(other_load=None))
+    assert row.valid
+    assert row.notes == ("other load on the machine: not checked",)
+    assert verdict.reasons == ("bs 2 fixed: other load on the machine: not checked",)
+
+
+def test_failed_requests(judged):
+    def each(record):
+        if (record["pass"], record["number"]) == (0, 0):
+            record["batches"][0]["errors"] = ["ValueError: boom"]
+
+    invalid(judged(each=each), "1 of 50 requests failed, the first one with: ValueError: boom")
+
+
+def test_out_of_memory_limits_the_run(judged):
+    def change(logged):
+        drop(logged, batch_size=2, mode="fixed")
+        logged.append({"type": "point_failure", "batch_size": 2, "mode": "fixed",
+                       "reason": "out of memory"})  # fmt: skip
+
+    row, verdict = judged(change)
+    assert row.figures is None
+    assert row.reasons == ("out of memory",)
+    assert str(verdict) == "LIMITED: bs 2 fixed: out of memory"
+
+
+def test_figures_before_an_out_of_memory_are_not_shown(judged):
+    failure = {"type": "point_failure", "batch_size": 2, "mode": "fixed",
+               "reason": "out of memory"}  # fmt: skip
+    row, _ = judged(lambda logged: logged.append(failure))
+    assert row.figures is None
+
+
+def test_any_other_failure_makes_the_run_invalid(judged):
+    failure = {"type": "point_failure", "batch_size": 2, "mode": "fixed",
+               "reason": "RuntimeError: boom"}  # fmt: skip
+    invalid(judged(lambda logged: logged.append(failure)), "RuntimeError: boom")
+
+
+def test_a_sweep_that_fits_nowhere_is_invalid(judged):
+    def change(logged):
+        logged[:] = [
+            {"type": "point_failure", "batch_size": size, "mode": mode, "reason": "out of memory"}
+            for size in (1, 2, 4)
+            for mode in ("fixed", "natural")
+        ]
+
+    _, verdict = judged(change)
+    assert verdict.validity == "INVALID"
+    assert "no point could be measured" in verdict.reasons
+
+
+def test_fixed_replies_of_another_length(judged):
+    def each(record):
+        if (record["pass"], record["number"]) == (0, 0):
+            record["batches"][0]["output_tokens"] = [8, 7]
+
+    invalid(judged(each=each), "1 of 50 replies do not have 8 tokens, the first one has 7")
+
+
+def test_replies_that_differ_between_rounds(judged):
+    def each(record):
+        if record["number"] == 2:
+            record["batches"][0]["outputs_sha256"] = "another"
+
+    invalid(judged(each=each), "nondeterministic: outputs differ between rounds (5 differ)")
+
+
+def test_replies_that_differ_between_passes(judged):
+    def change(logged):
+        for record in logged:
+            key = (record["type"], record.get("batch_size"), record.get("mode"))
+            if key == ("outputs", 2, "fixed") and record["pass"] == 3:
+                record["items"][1][1] = "another"
+
+    invalid(judged(change), "nondeterministic: outputs differ between rounds (1 differ)")
+
+
+def test_a_hidden_cache(judged):
+    # Repeated clips take 1/1.25 of what distinct ones do.
+    invalid(
+        judged(each=lambda record: slow(record, 0.8)),
+        "repeated clips are 25 % faster than distinct ones: a cache is at work",
+    )
+
+
+def test_a_cache_check_that_did_not_run_is_told(judged):
+    row, verdict = judged(
+        lambda logged: logged.__setitem__(
+            slice(None), [r for r in logged if r.get("kind") != "distinct"]
+        )
+    )
+    assert row.valid
+    assert row.notes == ("cache check: not run",)
+    notes = ["cache check: not run" in reason for reason in verdict.reasons]
+    assert notes == [True]
+
+
+def test_degraded(judged):
+    record = {"type": "degraded", "batch_size": 2, "mode": "fixed", "reason": "batch split"}
+    invalid(judged(lambda logged: logged.append(record)), "degraded: batch split")
+
+
+def test_time_that_belongs_to_no_stage_is_a_note(judged):
+    row, verdict = judged(each=lambda r: r["batches"][0].update(encoder_s=0.0))
+    assert row.valid
+    [note] = row.notes
+    assert note.startswith("unattributed: 11.0 %")
+    assert verdict.validity == "VALID"
+
+
+def test_local_changes_of_the_tool(judged):
+    _, verdict = judged(manifest_change=lambda manifest: manifest["tool"].update(dirty=True))
+    assert str(verdict) == "INVALID: modeltest's own source has local changes"
+
+
+def test_part_of_a_task_is_limited(judged):
+    def change(manifest):
+        manifest["sweep"]["clip_source"] = "task"
+        manifest["data"].update(num_samples=10)
+
+    assert str(judged(manifest_change=change)[1]) == "LIMITED: 10 of 60 samples"
+
+
+def test_warnings_and_settings_stand_among_the_reasons(judged):
+    def change(manifest):
+        manifest["data"]["warnings"] = ["odd clip"]
+        manifest["model"]["overrides"] = ["model.system_prompt=x"]
+
+    _, verdict = judged(manifest_change=change)
+    assert verdict.validity == "VALID"
+    assert verdict.reasons == ("warning: odd clip", "changed by --set: system_prompt=x")
+
+
+def test_damage_is_invalid_whatever_is_missing(make_sweep):
+    content = make_sweep(lambda _, logged: drop(logged, batch_size=2, **{"pass": 4}))
+    [path] = (content.folder / "log").iterdir()
+    lines = path.read_bytes().split(b"\n")
+    lines[3] = lines[3].replace(b"type", b"tyqe")
+    path.write_bytes(b"\n".join(lines))
+    verdict = summarise_sweep(read_sweep(content.folder)).verdict
+    assert verdict.validity == "INVALID"
+    assert any("damaged inside" in reason for reason in verdict.reasons)
