@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from modeltest.records import Response, Sample, Score, Timing
 from modeltest.runlog.manifest import write_manifest
@@ -24,6 +25,28 @@ PROMPT = (
     "A: Laughter, B: Sigh, C: Cough, D: Throat clearing, E: Sneeze, F: Sniff, Please select "
     "the one closest to the correct answer. ASSISTANT:"
 )
+
+
+def manifest(num_samples: int) -> dict[str, Any]:
+    """What `read_run` asks of an accuracy run's manifest."""
+    settings = {"version": "1", "metrics": ["acc"], "slices": {"by": ["gender"]}}
+    data = {"num_samples": num_samples, "num_available": num_samples, "warnings": []}
+    return {
+        "schema_version": 1,
+        "command": "eval",
+        "started": "",
+        "labels": ["cough"],
+        "dp": 1,
+        "place": {"run_id": ""},
+        "task": {"name": "", "overrides": [], "settings": settings},
+        "model": {"name": "", "overrides": [], "settings": {"attention": ""}},
+        "prompt": {"rendered": PROMPT},
+        "identity_sha256": "",
+        "data": {**data, "sha256": ""},
+        "device": {"name": ""},
+        "packages": {"torch": None, "transformers": None},
+        "tool": {"version": "", "commit": None, "dirty": None},
+    }
 
 
 def write(folder: Path, num_samples: int) -> float:
@@ -73,8 +96,7 @@ def main() -> None:
     for _ in range(options.rounds):
         with tempfile.TemporaryDirectory(dir=options.folder) as name:
             folder = Path(name)
-            manifest = {"schema_version": 1, "data": {"num_samples": options.samples + 1}}
-            write_manifest(folder, manifest)
+            write_manifest(folder, manifest(options.samples + 1))
             writes.append(write(folder, options.samples))
             replays.append(replay(folder, options.samples))
     print(f"write   {statistics.median(writes):8.1f} µs per sample (target 60)")
