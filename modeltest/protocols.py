@@ -142,6 +142,12 @@ class Device(Protocol):
         """What torch calls it, for example `cuda:0`."""
         ...
 
+    @property
+    def is_host(self) -> bool:
+        """Whether it computes on the host's own cores: nothing is queued, starting a product
+        costs nothing, and what the host does meanwhile slows it down."""
+        ...
+
     def synchronize(self) -> None:
         """Returns when all queued work is done."""
         ...

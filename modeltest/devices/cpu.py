@@ -20,6 +20,7 @@ class CpuDevice:
     kind = "cpu"
     label = "CPU"
     torch_name = "cpu"
+    is_host = True
 
     def synchronize(self) -> None:
         """Nothing is queued on a CPU: torch's operators return when they are done."""

@@ -16,6 +16,7 @@ class CudaDevice:
     kind = "cuda"
     label = "GPU"
     torch_name = "cuda:0"
+    is_host = False
 
     def synchronize(self) -> None:
         """Waits for every stream of the GPU."""

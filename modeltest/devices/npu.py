@@ -20,6 +20,7 @@ class NpuDevice:
     kind = "npu"
     label = "NPU"
     torch_name = "npu:0"
+    is_host = False
 
     def __init__(self) -> None:
         import torch

@@ -28,7 +28,7 @@ def noise(num_samples, amplitude=0.05):
 
 @pytest.fixture(scope="module")
 def engine(backend):
-    engine = FastEngine(backend.processor, "cpu", 0)
+    engine = FastEngine(backend.processor, CpuDevice(), 0)
     engine.attach(backend.model)
     return engine
 

@@ -99,7 +99,7 @@ class TransformersBackend:
         )
         self._pad = int(self.processor.tokenizer.pad_token_id)
         make = FastEngine if self.engine == "fast" else StockEngine
-        self._engine: Engine = make(self.processor, device.torch_name, self._pad)
+        self._engine: Engine = make(self.processor, device, self._pad)
 
     @property
     def engine(self) -> str:

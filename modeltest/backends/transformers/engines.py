@@ -13,6 +13,7 @@ from modeltest.backends.transformers import generation, inputs
 from modeltest.backends.transformers.fast import FastGenerator, Limits, only
 from modeltest.backends.transformers.fast_inputs import BatchBuilder
 from modeltest.backends.transformers.stages import StageClock
+from modeltest.protocols import Device
 from modeltest.records import Request
 
 
@@ -50,9 +51,9 @@ class Engine(Protocol):
 class FastEngine:
     """Trimmed encoder, one pass per token, cache of the final size; see fast.py."""
 
-    def __init__(self, processor: Any, device_name: str, pad_id: int) -> None:
+    def __init__(self, processor: Any, device: Device, pad_id: int) -> None:
         self._builder = BatchBuilder(processor, processor.feature_extractor.nb_max_frames // 2)
-        self._device_name = device_name
+        self._device_name = device.torch_name
         self._pad_id = pad_id
         self._generator: FastGenerator | None = None
 
@@ -77,9 +78,9 @@ class FastEngine:
 class StockEngine:
     """The processor's features of 30 s per clip and `generate`, for reference."""
 
-    def __init__(self, processor: Any, device_name: str, pad_id: int) -> None:
+    def __init__(self, processor: Any, device: Device, pad_id: int) -> None:
         self._processor = processor
-        self._device_name = device_name
+        self._device_name = device.torch_name
         self._pad_id = pad_id
         self._model: Any = None
         self._clock: StageClock | None = None

@@ -9,7 +9,8 @@ Shape suffixes: B requests, C clips, M mel bins, F mel frames, T input tokens, V
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,25 +112,54 @@ class FastGenerator:
         import torch
 
         embeds = self._embed_batch(batch, clock)
+        num_rows, num_input = batch.input_ids.shape
         masks = _Masks(batch.attention_mask, limits.max_new_tokens, embeds.dtype)
-        positions = (batch.attention_mask.cumsum(-1) - 1).clamp(min=0)
-        cache = PreallocatedCache(batch.input_ids.shape[1] + limits.max_new_tokens)
-        rows = _Rows(len(batch.input_ids), limits, pad_id, embeds.device)
+        cache = PreallocatedCache(num_input + limits.max_new_tokens)
+        rows = _Rows(num_rows, limits, pad_id, embeds.device)
+        with self._last_position_only():
+            hidden = self._prefill(embeds, batch, masks, cache)
+        positions = batch.attention_mask.sum(-1, keepdim=True)
         while True:
-            hidden = self._body(
-                inputs_embeds=embeds,
-                attention_mask=masks.of_step(rows.num_tokens),
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-            ).last_hidden_state
-            rows.take(self._head(hidden[:, -1]))
+            rows.take(self._head(hidden))
             clock.token_done()
             if rows.complete():
                 break
-            embeds = self._embed(rows.newest.unsqueeze(1))
-            positions = positions[:, -1:] + 1
+            hidden = self._body(
+                inputs_embeds=self._embed(rows.newest.unsqueeze(1)),
+                attention_mask=masks.of_step(rows.num_tokens),
+                position_ids=positions + (rows.num_tokens - 1),
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state[:, -1]
         return Generated(torch.stack(rows.tokens, dim=1), rows.not_finite, rows.first_logits)
+
+    def _prefill(self, embeds: Any, batch: Batch, masks: _Masks, cache: Any) -> Any:
+        """Hidden state of the last position, (B, hidden)."""
+        return self._body(
+            inputs_embeds=embeds,
+            attention_mask=masks.of_prefill(),
+            position_ids=(batch.attention_mask.cumsum(-1) - 1).clamp(min=0),
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state[:, -1]
+
+    @contextmanager
+    def _last_position_only(self) -> Iterator[None]:
+        """Lets the last layer's output products and MLP see a prompt's last position only.
+
+        Nothing reads the layer's output at the others. What is added to the residual is then
+        one position, which torch broadcasts over all: right at the last one.
+        """
+        layer = self._body.layers[-1]
+        hooks = [
+            module.register_forward_pre_hook(lambda _, inputs: (inputs[0][:, -1:],))
+            for module in (layer.self_attn.o_proj, layer.mlp)
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def _embed_batch(self, batch: Batch, clock: StageClock) -> Any:
         """(B, T, hidden): tokens, the clips' embeddings in the place of audio tokens."""
@@ -212,30 +242,34 @@ class _Masks:
     def __init__(self, attention_mask: Any, max_new_tokens: int, dtype: Any) -> None:
         import torch
 
+        self._hidden = attention_mask == 0
         self._length = attention_mask.shape[1]
-        self._keys = self._prefill = None
-        if bool(attention_mask.all()):
-            return
-        lowest = torch.finfo(dtype).min
-        hidden = attention_mask == 0
-        keys = torch.zeros(
-            (len(hidden), self._length + max_new_tokens), dtype=dtype, device=hidden.device
-        )
-        keys[:, : self._length].masked_fill_(hidden, lowest)
-        self._keys = keys[:, None, None, :]
-        later = torch.ones((self._length,) * 2, dtype=torch.bool, device=hidden.device).triu(1)
-        blocked = later | hidden[:, None, :]
+        self._lowest = torch.finfo(dtype).min
+        self._keys = None
+        if bool(self._hidden.any()):
+            shape = len(attention_mask), self._length + max_new_tokens
+            keys = torch.zeros(shape, dtype=dtype, device=attention_mask.device)
+            keys[:, : self._length].masked_fill_(self._hidden, self._lowest)
+            self._keys = keys[:, None, None, :]
+
+    def of_prefill(self) -> Any:
+        """(B, 1, T, T), or None."""
+        import torch
+
+        if self._keys is None:
+            return None
+        square = (self._length,) * 2
+        device = self._hidden.device
+        later = torch.ones(square, dtype=torch.bool, device=device).triu(1)
         # A padded position sees itself, or its softmax would be over nothing.
-        blocked &= ~torch.eye(self._length, dtype=torch.bool, device=hidden.device)
-        self._prefill = torch.zeros(blocked.shape, dtype=dtype, device=hidden.device).masked_fill_(
-            blocked, lowest
-        )[:, None]
+        itself = torch.eye(self._length, dtype=torch.bool, device=device)
+        blocked = (later | self._hidden[:, None, :]) & ~itself
+        zeros = torch.zeros(blocked.shape, dtype=self._keys.dtype, device=device)
+        return zeros.masked_fill_(blocked, self._lowest)[:, None]
 
     def of_step(self, step: int) -> Any:
-        """(B, 1, T, T) for the prefill, (B, 1, 1, T + step) for a later step, or None."""
-        if self._keys is None or step == 0:
-            return self._prefill
-        return self._keys[..., : self._length + step]
+        """(B, 1, 1, T + step) for the pass behind `step` new tokens, or None."""
+        return None if self._keys is None else self._keys[..., : self._length + step]
 
 
 def only(model: Any, class_name: str) -> Any:

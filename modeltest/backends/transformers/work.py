@@ -61,7 +61,8 @@ def batch_work(
     """Work of one batch in the stages `encoder`, `prefill` and `decode` (all steps together).
 
     `useful_flops` counts each clip's own frames, each prompt's own positions with causal
-    attention, one position's logits per prompt, and each reply up to its own end.
+    attention, one position's logits and last layer behind its attention per prompt, and each
+    reply up to its own end.
     `executed_flops` counts what the engine runs through: every clip at the encoder's common
     length, every prompt left-padded to the longest, attention as the full square that is
     masked afterwards, and every row up to the longest reply's end. So the difference is
@@ -77,7 +78,8 @@ def batch_work(
         shape: Lengths of the batch.
         bytes_per_value: Size of a weight and of a cached value.
         fast: The fast engine: encoder on the longest clip's length (`trim.positions_needed`),
-            projector on the audio tokens alone, logits of the prompt's last position only.
+            projector on the audio tokens alone, logits and what comes behind the last
+            layer's attention on the prompt's last position only.
             Otherwise stock: encoder and projector on 30 s, logits of all positions.
     """
     return {
@@ -111,10 +113,14 @@ def _prefill_work(config: Any, shape: BatchShape, bytes_per_value: int, fast: bo
     prompts = shape.prompt_positions
     padded = max(prompts)
     useful = sum(
-        text.flops(positions, positions * (positions + 1) // 2, logits=1) for positions in prompts
+        text.flops(positions, positions * (positions + 1) // 2, logits=1)
+        - text.last_layer_flops * (positions - 1)
+        for positions in prompts
     )
-    logits = 1 if fast else padded
-    executed = text.flops(padded, padded**2, logits) * len(prompts)
+    row = text.flops(padded, padded**2, logits=1 if fast else padded)
+    if fast:
+        row -= text.last_layer_flops * (padded - 1)
+    executed = row * len(prompts)
     return StageWork(float(useful), float(executed), float(text.num_values * bytes_per_value))
 
 
@@ -209,6 +215,11 @@ class _TextShape:
     def _layer_matrices(self) -> int:
         projections = self.hidden * (2 * self.query + 2 * self.key)
         return projections + 3 * self.hidden * self.feed_forward
+
+    @property
+    def last_layer_flops(self) -> int:
+        """Operations of a position in the last layer behind its attention: 2(qh + 3hi)."""
+        return 2 * (self.query * self.hidden + 3 * self.hidden * self.feed_forward)
 
     @property
     def num_values(self) -> int:
