@@ -144,8 +144,10 @@ class Device(Protocol):
 
     @property
     def is_host(self) -> bool:
-        """Whether it computes on the host's own cores: nothing is queued, starting a product
-        costs nothing, and what the host does meanwhile slows it down."""
+        """Whether it computes on the host's own cores.
+
+        Then nothing is queued, and what the host does meanwhile slows it down.
+        """
         ...
 
     def synchronize(self) -> None:

@@ -32,7 +32,7 @@ class AudioSource:
     """
 
     name: str
-    path: Path | None = None
+    path: str | Path | None = None
     read: Callable[[], bytes] | None = None
 
 

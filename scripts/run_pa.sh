@@ -16,6 +16,11 @@ usage() {
     exit 2
 }
 
+if [ "${1:-}" = --help ] || [ "${1:-}" = -h ]; then
+    sed -n '2,/^set /{s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+    exit 0
+fi
+
 if [ "$#" -lt 3 ] || [[ "$2" == -* ]] || [[ "$3" == -* ]]; then usage; fi
 mode="$1" weights="$2" audio="$3"
 given=("$mode" "$weights" "$audio")
@@ -50,6 +55,8 @@ case "$mode" in
         ;;
     *) usage ;;
 esac
+[ -d "$weights" ] || fail "WEIGHTS $weights: no such folder; give the checkpoint's"
+[ -e "$audio" ] || fail "AUDIO_DIR $audio: no such folder"
 
 PYTHON=""
 prepare_environment "$root"

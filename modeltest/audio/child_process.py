@@ -8,15 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import IO, Any
+from typing import IO
 
-from modeltest.audio.frames import BrokenFrameError, Frame, read_frame, write_frame
+from modeltest.audio.frames import BrokenFrameError, Frame, FrameReader, write_bytes
 from modeltest.errors import ModeltestError, one_line
 
 _START_TIMEOUT_S = 120.0
-_LATE_READ_S = 1.0
+_LATE_READ_S = 5.0
 _EXIT_S = 1.0
 
 # With the parent's search path; `-m` would put the current folder first.
@@ -44,6 +43,7 @@ class ChildProcess:
     def __init__(self, memory_bytes: int, timeout_s: float) -> None:
         """Starts it and returns at once; `send` waits until it is ready."""
         self._timeout_s = timeout_s
+        self._late_read_s = min(timeout_s, _LATE_READ_S)
         self._deadline_s = 0.0
         self._ready = False
         self.num_pending = 0
@@ -58,17 +58,18 @@ class ChildProcess:
             start_new_session=True,  # Ctrl-C in the terminal is the parent's business
         )
         os.set_blocking(_descriptor(self._process.stdin), False)
+        self._answers = FrameReader(_descriptor(self._process.stdout))
 
     @property
     def alive(self) -> bool:
         """Whether it has not ended."""
         return self._process.poll() is None
 
-    def send(self, request: Mapping[str, Any], payload: bytes) -> None:
-        """Sends one request; its time runs from here, or from the answer to the one before.
+    def send(self, request: bytes, payload: bytes) -> None:
+        """Sends one encoded request; its time runs from here, or from the answer to the one before.
 
-        Behind a request that is not yet answered only a short one may be sent, which the pipe
-        holds: the child reads it when it has got rid of its answer.
+        Behind a request that is not yet answered only short ones may be sent, which the pipe
+        holds: the child reads them when it has got rid of its answer.
 
         Raises:
             ModeltestError: The child does not come up.
@@ -81,7 +82,7 @@ class ChildProcess:
         if not self.num_pending:
             self._deadline_s = deadline_s
         self.num_pending += 1
-        write_frame(_descriptor(self._process.stdin), request, payload, deadline_s)
+        write_bytes(_descriptor(self._process.stdin), request, payload, deadline_s)
 
     def receive(self, max_payload_bytes: int) -> Frame:
         """Waits for the answer to the oldest request without one.
@@ -91,8 +92,9 @@ class ChildProcess:
             BrokenFrameError: The child ended, or answered nonsense.
         """
         # An answer that has been waiting for a busy caller may still take its time to pass.
-        deadline_s = max(self._deadline_s, time.monotonic() + _LATE_READ_S)
-        frame = read_frame(_descriptor(self._process.stdout), max_payload_bytes, deadline_s)
+        deadline_s = max(self._deadline_s, time.monotonic() + self._late_read_s)
+        _descriptor(self._process.stdout)  # closed, its number may be another file's
+        frame = self._answers.read(max_payload_bytes, deadline_s)
         if frame is None:
             raise BrokenFrameError("it ended")
         self.num_pending -= 1
@@ -132,9 +134,7 @@ class ChildProcess:
 
     def _await_ready(self) -> None:
         try:
-            frame = read_frame(
-                _descriptor(self._process.stdout), 0, time.monotonic() + _START_TIMEOUT_S
-            )
+            frame = self._answers.read(0, time.monotonic() + _START_TIMEOUT_S)
             reason = str(frame.header.get("failure", "")) if frame else self.how_it_ended()
             self._ready = frame is not None and not reason
         except (TimeoutError, BrokenFrameError) as error:

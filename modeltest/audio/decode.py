@@ -181,7 +181,7 @@ def fetch(source: AudioSource) -> Encoded:
     return Encoded(source.name, data)
 
 
-def _read_regular_file(path: Path) -> bytes:
+def _read_regular_file(path: str | Path) -> bytes:
     try:
         # Without O_NONBLOCK, opening a FIFO waits for a writer for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)

@@ -6,20 +6,20 @@ parent, whose end of the pipe closes, and in a clip that never ends by its own a
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
 from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from modeltest.audio.decode import decode, inspect
-from modeltest.audio.frames import read_frame, write_frame
+from modeltest.audio.frames import FrameReader, write_frame
 from modeltest.errors import AudioError
-from modeltest.records import AudioSource
+from modeltest.records import AudioFacts, AudioSource
 
 _GRACE_S = 5.0
+_FACTS = AudioFacts.__slots__
 
 
 def main(memory_bytes: int, timeout_s: float) -> None:
@@ -43,24 +43,29 @@ def main(memory_bytes: int, timeout_s: float) -> None:
     except Exception as error:  # the parent says it; standard error leads nowhere
         write_frame(replies, {"failure": f"{type(error).__name__}: {error}"})
         return
+    gc.freeze()  # libraries need not be looked through again and again
     write_frame(replies, {"ready": True})
-    while (frame := read_frame(requests)) is not None:
+    reader = FrameReader(requests)
+    while (frame := reader.read()) is not None:
         signal.setitimer(signal.ITIMER_REAL, timeout_s + _GRACE_S)
         header, waveform = _answer(*frame)
         signal.setitimer(signal.ITIMER_REAL, 0)  # the parent may take its time to read
         write_frame(replies, header, waveform)
 
 
-def _answer(request: Mapping[str, Any], payload: bytearray) -> tuple[dict[str, Any], bytes]:
+def _answer(
+    request: Mapping[str, Any], payload: bytearray
+) -> tuple[dict[str, Any], bytes | memoryview]:
     try:
         path = request["path"]
         source = (
             AudioSource(request["name"], read=lambda: bytes(payload))
             if path is None
-            else AudioSource(request["name"], path=Path(path))
+            else AudioSource(request["name"], path=path)
         )
         if request["sampling_rate_hz"] is None:
-            return {"facts": asdict(inspect(source))}, b""
+            facts = inspect(source)
+            return {"facts": {name: getattr(facts, name) for name in _FACTS}}, b""
         audio = decode(source, request["sampling_rate_hz"])
     except AudioError as error:
         return {"error": str(error)}, b""
@@ -68,5 +73,7 @@ def _answer(request: Mapping[str, Any], payload: bytearray) -> tuple[dict[str, A
         return {"failure": "it needs more memory than a decoder may use"}, b""
     except Exception as error:  # one clip must not take the process with it
         return {"failure": f"{type(error).__name__}: {error}"}, b""
-    facts = {"sha256": audio.sha256, "source_duration_s": audio.source_duration_s}
-    return {"audio": facts | {"note": audio.note}}, audio.waveform.tobytes()
+    answer = {
+        "sha256": audio.sha256, "source_duration_s": audio.source_duration_s, "note": audio.note,
+    }  # fmt: skip
+    return {"audio": answer}, audio.waveform.data.cast("B")

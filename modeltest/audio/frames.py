@@ -14,8 +14,11 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import orjson
+
 MAX_HEADER_BYTES = 1 << 20
 _LENGTHS = struct.Struct("<IQ")
+_BLOCK_BYTES = 1 << 16
 
 
 class Frame(NamedTuple):
@@ -27,6 +30,15 @@ class Frame(NamedTuple):
 
 class BrokenFrameError(Exception):
     """The other side ended, or said something that is no frame."""
+
+
+def encode_frame(header: Mapping[str, Any], num_payload_bytes: int = 0) -> bytes:
+    """What stands before the payload of a frame; lone surrogates pass."""
+    try:
+        text = orjson.dumps(header)
+    except TypeError:  # what UTF-8 cannot hold
+        text = json.dumps(header).encode("ascii")
+    return _LENGTHS.pack(len(text), num_payload_bytes) + text
 
 
 def write_frame(
@@ -47,66 +59,99 @@ def write_frame(
         TimeoutError: The deadline passed.
         OSError: The other side is gone.
     """
-    text = json.dumps(header).encode("ascii")
-    for part in (_LENGTHS.pack(len(text), len(payload)) + text, payload):
+    write_bytes(descriptor, encode_frame(header, len(payload)), payload, deadline_s)
+
+
+def write_bytes(
+    descriptor: int,
+    start: bytes,
+    payload: bytes | memoryview = b"",
+    deadline_s: float | None = None,
+) -> None:
+    """Writes an encoded frame and its payload; arguments and errors as for `write_frame`."""
+    # A short frame in one piece wakes the other side once.
+    parts = (start, payload) if len(payload) > _BLOCK_BYTES else (b"".join((start, payload)),)
+    for part in parts:
         rest = memoryview(part)
         while rest:
-            _wait(descriptor, select.POLLOUT, deadline_s)
-            rest = rest[os.write(descriptor, rest) :]
+            try:
+                rest = rest[os.write(descriptor, rest) :]
+            except BlockingIOError:
+                _wait(descriptor, select.POLLOUT, deadline_s)
 
 
-def read_frame(
-    descriptor: int, max_payload_bytes: int | None = None, deadline_s: float | None = None
-) -> Frame | None:
-    """Reads one frame.
-
-    Args:
-        descriptor: The pipe.
-        max_payload_bytes: Refuse a longer payload; None trusts the other side.
-        deadline_s: `time.monotonic()` at which to give up; None waits.
-
-    Returns:
-        The frame, or None where the other side closed between two frames.
-
-    Raises:
-        TimeoutError: The deadline passed.
-        BrokenFrameError: The other side closed within a frame, or it is no frame.
-    """
-    lengths = _read(descriptor, _LENGTHS.size, deadline_s)
-    if not lengths:
-        return None
-    if len(lengths) < _LENGTHS.size:
-        raise BrokenFrameError("it broke off")
-    header_bytes, payload_bytes = _LENGTHS.unpack(lengths)
-    if header_bytes > MAX_HEADER_BYTES or (
-        max_payload_bytes is not None and payload_bytes > max_payload_bytes
-    ):
-        raise BrokenFrameError("its reply is too long")
-    text = _read(descriptor, header_bytes, deadline_s)
-    payload = _read(descriptor, payload_bytes, deadline_s)
-    if len(text) < header_bytes or len(payload) < payload_bytes:
-        raise BrokenFrameError("it broke off")
-    try:
-        header = json.loads(text)
-    except (ValueError, RecursionError):
-        header = None
-    if not isinstance(header, dict):
-        raise BrokenFrameError("its reply is no JSON object")
-    return Frame(header, payload)
+def read_frame(descriptor: int) -> Frame | None:
+    """Reads the only frame that the other side sends; raises as `FrameReader.read`."""
+    return FrameReader(descriptor).read()
 
 
-def _read(descriptor: int, num_bytes: int, deadline_s: float | None) -> bytearray:
-    """Reads `num_bytes`, or fewer where the other side closes."""
-    data = bytearray(num_bytes)
-    done = 0
-    with memoryview(data) as view:
-        while done < num_bytes:
-            _wait(descriptor, select.POLLIN, deadline_s)
-            count = os.readv(descriptor, [view[done:]])
-            if count == 0:
+class FrameReader:
+    """Reads frames from a pipe, of which nobody else may read: it takes what is there."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Reads nothing yet."""
+        self._descriptor = descriptor
+        self._ahead = bytearray()
+
+    def read(
+        self, max_payload_bytes: int | None = None, deadline_s: float | None = None
+    ) -> Frame | None:
+        """Reads one frame.
+
+        Args:
+            max_payload_bytes: Refuse a longer payload; None trusts the other side.
+            deadline_s: `time.monotonic()` at which to give up; None waits.
+
+        Returns:
+            The frame, or None where the other side closed between two frames.
+
+        Raises:
+            TimeoutError: The deadline passed.
+            BrokenFrameError: The other side closed within a frame, or it is no frame.
+        """
+        lengths = self._take(_LENGTHS.size, deadline_s)
+        if not lengths:
+            return None
+        if len(lengths) < _LENGTHS.size:
+            raise BrokenFrameError("it broke off")
+        header_bytes, payload_bytes = _LENGTHS.unpack(lengths)
+        if header_bytes > MAX_HEADER_BYTES or (
+            max_payload_bytes is not None and payload_bytes > max_payload_bytes
+        ):
+            raise BrokenFrameError("its reply is too long")
+        text = self._take(header_bytes, deadline_s)
+        payload = self._take(payload_bytes, deadline_s)
+        if len(text) < header_bytes or len(payload) < payload_bytes:
+            raise BrokenFrameError("it broke off")
+        header = _decoded(text)
+        if not isinstance(header, dict):
+            raise BrokenFrameError("its reply is no JSON object")
+        return Frame(header, payload)
+
+    def _take(self, num_bytes: int, deadline_s: float | None) -> bytearray:
+        """The next `num_bytes`, or fewer where the other side closes."""
+        data = self._ahead[:num_bytes]
+        del self._ahead[:num_bytes]
+        while len(data) < num_bytes:
+            _wait(self._descriptor, select.POLLIN, deadline_s)
+            block = os.read(self._descriptor, _BLOCK_BYTES)
+            if not block:
                 break
-            done += count
-    return data[:done] if done < num_bytes else data
+            num_missing = num_bytes - len(data)
+            data += block[:num_missing]
+            self._ahead += block[num_missing:]
+        return data
+
+
+def _decoded(text: bytearray) -> Any:
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        pass
+    try:
+        return json.loads(text)  # lone surrogates
+    except (ValueError, RecursionError):
+        return None
 
 
 def _wait(descriptor: int, event: int, deadline_s: float | None) -> None:

@@ -13,6 +13,8 @@ from modeltest.records import Audio, AudioFacts
 
 _MAX_TEXT = 10_000
 _TYPES = {"str": str, "int": int, "float": float}
+_FACT_TYPES = {field.name: _TYPES[str(field.type)] for field in fields(AudioFacts)}
+_AUDIO_TYPES = {"sha256": str, "source_duration_s": float, "note": str}
 
 
 def parse_facts(frame: Frame, name: str) -> AudioFacts:
@@ -23,8 +25,7 @@ def parse_facts(frame: Frame, name: str) -> AudioFacts:
         BrokenFrameError: It is no answer.
     """
     facts = _part(frame, "facts", name)
-    wanted = {field.name: _TYPES[str(field.type)] for field in fields(AudioFacts)}
-    _require_types(facts, wanted)
+    _require_types(facts, _FACT_TYPES)
     return AudioFacts(**facts)
 
 
@@ -33,7 +34,7 @@ def parse_audio(frame: Frame, name: str, sampling_rate_hz: int) -> Audio:
     import numpy as np
 
     facts = _part(frame, "audio", name)
-    _require_types(facts, {"sha256": str, "source_duration_s": float, "note": str})
+    _require_types(facts, _AUDIO_TYPES)
     if not frame.payload or len(frame.payload) % 4:
         raise BrokenFrameError("its waveform is broken")
     waveform = np.frombuffer(frame.payload, dtype=np.float32)
@@ -55,12 +56,11 @@ def _part(frame: Frame, key: str, name: str) -> Mapping[str, Any]:
 
 
 def _require_types(part: Mapping[str, Any], wanted: Mapping[str, type]) -> None:
-    if part.keys() != wanted.keys() or any(type(part[key]) is not wanted[key] for key in wanted):
+    if part.keys() != wanted.keys():
         raise BrokenFrameError("its reply has other fields")
+    for key, value in part.items():
+        if type(value) is not wanted[key]:
+            raise BrokenFrameError("its reply has other fields")
     for value in part.values():
-        if isinstance(value, str):
-            good = len(value) <= _MAX_TEXT
-        else:
-            good = math.isfinite(value) and value >= 0
-        if not good:
+        if not (len(value) <= _MAX_TEXT if isinstance(value, str) else 0 <= value < math.inf):
             raise BrokenFrameError("its reply is out of range")

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from modeltest.audio.child_process import ChildProcess
 from modeltest.audio.decode import fetch
-from modeltest.audio.frames import BrokenFrameError, Frame
+from modeltest.audio.frames import BrokenFrameError, Frame, encode_frame
 from modeltest.audio.limits import MAX_DURATION_S
 from modeltest.audio.replies import parse_audio, parse_facts
 from modeltest.errors import AudioError, ModeltestError
@@ -26,9 +25,10 @@ _Result = TypeVar("_Result")
 LONGEST_DECODE_S = 9.0
 
 MAX_WORKERS = 4
-# A child that finds its next clip waiting need not be woken for it.
-_MAX_PENDING = 2
-_SHORT_REQUEST = 1000
+# A child has clips to go on with while its parent asks, scores and logs.
+_MAX_PENDING = 8
+# That many requests pass into a pipe that nobody reads from.
+_SHORT_REQUEST_BYTES = 4096
 
 
 def workers_for_this_machine() -> int:
@@ -36,26 +36,28 @@ def workers_for_this_machine() -> int:
     return max(1, min(MAX_WORKERS, (os.cpu_count() or 1) // 2))
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """What is asked about a clip, and how the answer is read."""
+class _Kind(NamedTuple):
+    """What is asked about clips, and how an answer is read."""
 
-    source: AudioSource
     sampling_rate_hz: int | None
     max_bytes: int
     parse: Callable[[Frame, str], Any]
 
+
+class _Question(NamedTuple):
+    """What is asked about one clip; without a request its bytes are to be fetched and sent."""
+
+    source: AudioSource
+    kind: _Kind
+    request: bytes | None
+
     @property
     def is_short(self) -> bool:
-        """Whether the request passes through a pipe that nobody reads from."""
-        path = self.source.path
-        if path is None or self.source.read is not None:
-            return False
-        return len(str(path)) + len(self.source.name) < _SHORT_REQUEST
+        """Whether it may be sent to a child that is busy."""
+        return self.request is not None and len(self.request) <= _SHORT_REQUEST_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
+class _Pending(NamedTuple):
     """A question that a child is working on."""
 
     question: _Question
@@ -122,14 +124,18 @@ class DecodeWorkers:
         [audio] = self.decode_all([source], sampling_rate_hz)
         return _or_raise(audio)
 
-    def inspect_all(self, sources: Iterable[AudioSource]) -> Iterator[AudioFacts | AudioError]:
+    def inspect_all(
+        self, sources: Iterable[AudioSource]
+    ) -> Generator[AudioFacts | AudioError, None, None]:
         """Inspects ahead of the caller; yields and raises as `decode_all`."""
-        return self._answers(_Question(source, None, 0, parse_facts) for source in sources)
+        return self._answers(sources, _Kind(None, 0, parse_facts))
 
     def decode_all(
         self, sources: Iterable[AudioSource], sampling_rate_hz: int
-    ) -> Iterator[Audio | AudioError]:
+    ) -> Generator[Audio | AudioError, None, None]:
         """Decodes ahead of the caller: some clips for each worker.
+
+        Close the iterator when it is not read to its end, before anything else is asked.
 
         Args:
             sources: Clips; they are fetched as workers become free.
@@ -146,12 +152,13 @@ class DecodeWorkers:
         def parse(frame: Frame, name: str) -> Audio:
             return parse_audio(frame, name, sampling_rate_hz)
 
-        return self._answers(_Question(s, sampling_rate_hz, max_bytes, parse) for s in sources)
+        return self._answers(sources, _Kind(sampling_rate_hz, max_bytes, parse))
 
-    def _answers(self, questions: Iterable[_Question]) -> Iterator[Any]:
+    def _answers(self, sources: Iterable[AudioSource], kind: _Kind) -> Generator[Any, None, None]:
         waiting: deque[_Pending | AudioError] = deque()
         try:
-            for question in questions:
+            for source in sources:
+                question = _question(source, kind)
                 while not self._has_room(question):
                     yield self._settled(waiting)
                 waiting.append(self._ask(question))
@@ -165,26 +172,21 @@ class DecodeWorkers:
     def _has_room(self, question: _Question) -> bool:
         if len(self._busy) < self._num_workers:
             return True
-        return question.is_short and self._least_busy().num_pending < _MAX_PENDING
+        return self._least_busy().num_pending < _MAX_PENDING and question.is_short
 
     def _ask(self, question: _Question) -> _Pending | AudioError:
-        source = question.source
-        request = {
-            "name": source.name, "path": None, "sampling_rate_hz": question.sampling_rate_hz,
-        }  # fmt: skip
-        payload = b""
+        request, payload = question.request, b""
         try:
-            if source.read is None and source.path is not None:
-                request["path"] = os.path.abspath(source.path)
-            else:
-                payload = fetch(source).data
+            if request is None:
+                payload = fetch(question.source).data
+                request = _request(question.source.name, None, question.kind, len(payload))
             pending = _Pending(question, self._take())
             self._send(pending, request, payload)
         except AudioError as error:
             return error
         return pending
 
-    def _send(self, pending: _Pending, request: dict[str, Any], payload: bytes) -> None:
+    def _send(self, pending: _Pending, request: bytes, payload: bytes) -> None:
         child = pending.child
         if not child.num_pending:
             self._guarded(pending, lambda: child.send(request, payload))
@@ -211,12 +213,12 @@ class DecodeWorkers:
             raise
 
     def _receive(self, pending: _Pending) -> Any:
-        question, child = pending.question, pending.child
+        (source, kind, _), child = pending
 
         def step() -> Any:
-            frame = child.receive(question.max_bytes)
+            frame = child.receive(kind.max_bytes)
             try:
-                return question.parse(frame, question.source.name)
+                return kind.parse(frame, source.name)
             except AudioError as refused:  # an answer like any other: the child is well
                 return refused
 
@@ -237,6 +239,8 @@ class DecodeWorkers:
         return child
 
     def _least_busy(self) -> ChildProcess:
+        if len(self._busy) == 1:
+            return self._busy[0]
         return min(self._busy, key=lambda child: child.num_pending)
 
     def _start(self) -> ChildProcess:
@@ -268,6 +272,20 @@ class DecodeWorkers:
         if len(self._idle) + len(self._busy) < self._num_workers:
             self._idle.append(self._start())
         raise AudioError(f"{pending.question.source.name}: {problem}")
+
+
+def _question(source: AudioSource, kind: _Kind) -> _Question:
+    if source.read is not None or source.path is None:
+        return _Question(source, kind, None)
+    path = os.fspath(source.path)
+    if not os.path.isabs(path):
+        path = os.path.abspath(path)  # a child stays in the folder where it was started
+    return _Question(source, kind, _request(source.name, path, kind, 0))
+
+
+def _request(name: str, path: str | None, kind: _Kind, num_bytes: int) -> bytes:
+    request = {"name": name, "path": path, "sampling_rate_hz": kind.sampling_rate_hz}
+    return encode_frame(request, num_bytes)
 
 
 def _or_raise(result: _Result | AudioError) -> _Result:

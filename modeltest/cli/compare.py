@@ -68,7 +68,10 @@ def _sweep(name: str, output_dir: Path) -> tuple[SweepContent, SweepSummary]:
 
 
 def _percent(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"not a percentage: {text!r}") from None
     if not (math.isfinite(value) and 0 <= value < 100):
         raise argparse.ArgumentTypeError(f"{text}: give a percentage from 0 to below 100")
     return value

@@ -7,22 +7,23 @@ import re
 import shlex
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modeltest.cli.options import add_model_options, non_negative_int, positive_int
-from modeltest.errors import EXIT_OK, ModeltestError
+from modeltest.errors import EXIT_OK, StorageError
 
 if TYPE_CHECKING:
     from modeltest.audio.workers import DecodeWorkers
     from modeltest.protocols import Backend, Device, Progress
     from modeltest.records import Audio
     from modeltest.runlog.layout import RunPlace
-    from modeltest.runlog.run_log import RunContent
     from modeltest.runlog.segment import SegmentWriter
     from modeltest.runner.accuracy import Work
+    from modeltest.runner.logged_replies import LoggedReplies
     from modeltest.runner.plan import EvalPlan
 
 HELP = "evaluate the accuracy of a model on a task"
@@ -59,6 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: run to the end; any failed sample makes the run INVALID either way)",
     )
     parser.add_argument(
+        "--stop-at-answer",
+        action="store_true",
+        help="end a reply that began with an option's letter and name: faster, the same "
+        "answers, shorter texts (sets task.stop_at_answer)",
+    )
+    parser.add_argument(
         "--certified",
         action="store_true",
         help="hash the weights whole, not only their headers (reads every byte once)",
@@ -89,11 +96,21 @@ class Job:
     lines: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Support:
+    """What helps an evaluation along: clips to warm up on, progress, decoding."""
+
+    clips: list[Audio]
+    progress: Progress
+    workers: DecodeWorkers
+
+
 def execute(options: argparse.Namespace) -> int:
     """Evaluates and reports; settings and data are checked before anything is loaded."""
     from modeltest.audio.workers import DecodeWorkers, workers_for_this_machine
     from modeltest.cli.outcome import show_outcome
     from modeltest.cli.progress import make_progress
+    from modeltest.cli.resume_command import resumable
     from modeltest.runlog.layout import check_writable
 
     if not options.dry_run:
@@ -106,18 +123,25 @@ def execute(options: argparse.Namespace) -> int:
         if options.dry_run:
             _show_first_sample(job)
             return EXIT_OK
-        _run(job, options, progress, workers)
-    return show_outcome(job.place.run_folder, add_index_line=True)
+
+        def work() -> int:
+            _run(job, options, progress, workers)
+            return show_outcome(job.place.run_folder, add_index_line=True)
+
+        return resumable(job.place.run_folder, work)
 
 
 def _make_job(options: argparse.Namespace, progress: Progress, workers: DecodeWorkers) -> Job:
     from modeltest.backends.factory import make_backend
     from modeltest.devices.factory import choose, make_device
     from modeltest.runlog.find import find_run
+    from modeltest.runlog.lock import refuse_locked
     from modeltest.runlog.manifest import place_from, read_manifest, refuse_moved
     from modeltest.runner.start import plan_place
 
     resumed = find_run(options.resume, options.output_dir) if options.resume else None
+    if resumed:
+        refuse_locked(resumed)
     plan = _make_plan(options, progress, workers)
     choice = choose(options.device)
     device = make_device(choice)
@@ -192,13 +216,13 @@ def _plan_lines(
 
 
 def _run(job: Job, options: argparse.Namespace, progress: Progress, workers: DecodeWorkers) -> None:
-    from modeltest.cli.resume_command import resume_command
     from modeltest.cli.run_file_log import run_file_log
-    from modeltest.cli.signals import Interrupted, last_words
+    from modeltest.cli.signals import Interrupted
     from modeltest.runlog.layout import LOG_FOLDER, refuse_links
     from modeltest.runlog.lock import locked
-    from modeltest.runlog.run_log import open_segment, read_run
+    from modeltest.runlog.run_log import open_segment, read_run, stop_record
     from modeltest.runner.accuracy import warm_up_clips
+    from modeltest.runner.logged_replies import LoggedReplies
     from modeltest.runner.resume import refuse_another_run
     from modeltest.runner.start import build_manifest, make_run_folder, start_run
 
@@ -209,31 +233,30 @@ def _run(job: Job, options: argparse.Namespace, progress: Progress, workers: Dec
     for folder in (place.run_folder / LOG_FOLDER, place.results_folder, place.debug_folder):
         refuse_links(place.output_dir, folder)
     make_run_folder(place)
-    to_continue = f"to continue: {resume_command(place.run_folder)}"
-    with locked(place.run_folder), last_words(to_continue):
+    with locked(place.run_folder):
         if options.resume:
             before = read_run(place.run_folder)
             refuse_another_run(before.manifest, manifest)
         else:
             start_run(place, manifest)
             before = read_run(place.run_folder)
-        work = _work(job, before, options.fail_on_error)
-        try:
-            with (
-                run_file_log(place.run_folder) as log,
-                open_segment(place.run_folder) as segment,
-            ):
-                for line in (f"started: {shlex.join(sys.argv)}", *job.lines):
-                    log.info("%s", line)
-                _evaluate(job, work, segment, clips, progress, workers)
-                log.info("evaluated")
-        except (Interrupted, ModeltestError):
-            print(to_continue, file=sys.stderr)
-            raise
+        logged = LoggedReplies(before.samples)
+        work = _work(job, before.manifest["identity_sha256"], logged, options.fail_on_error)
+        with run_file_log(place.run_folder) as log, open_segment(place.run_folder) as segment:
+            for line in (f"started: {shlex.join(sys.argv)}", *job.lines):
+                log.info("%s", line)
+            try:
+                _evaluate(job, work, logged, segment, _Support(clips, progress, workers))
+            except Interrupted as interruption:
+                with suppress(StorageError):  # the signal's exit code counts
+                    segment.append(stop_record(f"interrupted by {interruption}"))
+                raise
+            log.info("evaluated")
 
 
-def _work(job: Job, before: RunContent, bound: Decimal | int | None) -> Work:
-    from modeltest.runlog.digests import short_digest
+def _work(
+    job: Job, identity_sha256: str, logged: LoggedReplies, bound: Decimal | int | None
+) -> Work:
     from modeltest.runner.accuracy import Work
 
     plan = job.plan
@@ -244,20 +267,15 @@ def _work(job: Job, before: RunContent, bound: Decimal | int | None) -> Work:
         facts=plan.data.facts,
         batch_size=plan.model_settings.settings.batch_size,
         truncate_long=plan.task_settings.settings.long_audio == "truncate",
-        identity_sha256=before.manifest["identity_sha256"],
-        done_keys=frozenset(short_digest(record["key"]) for record in before.samples),
-        num_failed=sum(bool(record["response"]["error"]) for record in before.samples),
+        identity_sha256=identity_sha256,
+        done_keys=logged.keys,
+        num_failed=logged.num_failed,
         max_failed=max_failed,
     )
 
 
 def _evaluate(
-    job: Job,
-    work: Work,
-    segment: SegmentWriter,
-    clips: list[Audio],
-    progress: Progress,
-    workers: DecodeWorkers,
+    job: Job, work: Work, logged: LoggedReplies, segment: SegmentWriter, support: _Support
 ) -> None:
     from modeltest.runlog.run_log import phase_record
     from modeltest.runner.accuracy import evaluate, warm_up
@@ -268,10 +286,19 @@ def _evaluate(
         load(job.backend, job.device)
         seconds = time.perf_counter() - start_s
         segment.append(phase_record("load", seconds, **job.backend.facts()))
-        segment.append(phase_record("warm_up", warm_up(work.task, job.backend, clips)))
+        segment.append(phase_record("warm_up", warm_up(work.task, job.backend, support.clips)))
         # On a CPU the thread's work takes cores from the model: a quarter slower on two cores.
-        ahead = job.device.kind != "cpu"
-        evaluate(work, job.backend, job.device, segment, progress, workers=workers, prefetch=ahead)
+        ahead = not job.device.is_host
+        evaluate(
+            work,
+            job.backend,
+            job.device,
+            segment,
+            support.progress,
+            logged=logged,
+            workers=support.workers,
+            prefetch=ahead,
+        )
     segment.append(phase_record("end", 0.0, peak_memory_bytes=job.device.peak_memory_bytes()))
     job.backend.close()
 

@@ -98,6 +98,8 @@ def load_settings(
         value = getattr(options, option, None)  # not every command has every option
         if value is not None:
             model_sets.append(f"model.{key}={value}")
+    if getattr(options, "stop_at_answer", False):
+        task_sets.append("task.stop_at_answer=true")
     model = load_model(options.model, model_sets, options.config_dir)
     return model, load_task(options.task, task_sets, options.config_dir)
 

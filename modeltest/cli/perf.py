@@ -17,7 +17,7 @@ from modeltest.cli.options import (
     positive_int,
     positive_seconds,
 )
-from modeltest.errors import EXIT_OK, DataError, ModeltestError, UsageError
+from modeltest.errors import EXIT_OK, UsageError
 
 if TYPE_CHECKING:
     from modeltest.devices.factory import Choice
@@ -143,6 +143,7 @@ def execute(options: argparse.Namespace) -> int:
     """Measures and reports; settings and clips are checked before anything is loaded."""
     from modeltest.cli.outcome import show_outcome
     from modeltest.cli.progress import make_progress
+    from modeltest.cli.resume_command import resumable
     from modeltest.runlog.layout import check_writable
 
     _refuse_contradictions(options)
@@ -158,8 +159,12 @@ def execute(options: argparse.Namespace) -> int:
     if options.dry_run:
         _show_order(job)
         return EXIT_OK
-    _run(job, options, progress)
-    return show_outcome(job.place.run_folder, add_index_line=True)
+
+    def work() -> int:
+        _run(job, options, progress)
+        return show_outcome(job.place.run_folder, add_index_line=True)
+
+    return resumable(job.place.run_folder, work)
 
 
 def batch_sizes(text: str) -> tuple[int, ...]:
@@ -213,10 +218,13 @@ def _make_job(options: argparse.Namespace, progress: Progress) -> Job:
     from modeltest.cli.perf_plan import make_plan, plan_lines
     from modeltest.devices.factory import choose, make_device
     from modeltest.runlog.find import find_run
+    from modeltest.runlog.lock import refuse_locked
     from modeltest.runlog.manifest import performance_place_from, read_manifest, refuse_moved
     from modeltest.runner.start import plan_performance_place
 
     resumed = find_run(options.resume, options.output_dir) if options.resume else None
+    if resumed:
+        refuse_locked(resumed)
     with_task = argparse.Namespace(**{**vars(options), "task": options.task or DEFAULT_TASK})
     model, task = load_settings(with_task)
     check_model(model.settings, model.where("model_path"))
@@ -234,9 +242,7 @@ def _make_job(options: argparse.Namespace, progress: Progress) -> Job:
 
 
 def _run(job: Job, options: argparse.Namespace, progress: Progress) -> None:
-    from modeltest.cli.resume_command import resume_command
     from modeltest.cli.run_file_log import run_file_log
-    from modeltest.cli.signals import Interrupted, last_words
     from modeltest.runlog.layout import LOG_FOLDER, refuse_links
     from modeltest.runlog.lock import locked
     from modeltest.runlog.run_log import open_segment
@@ -250,22 +256,16 @@ def _run(job: Job, options: argparse.Namespace, progress: Progress) -> None:
     manifest = build_sweep_manifest(job.plan, job.backend, job.device, job.place)
     refuse_links(job.place.output_dir, folder / LOG_FOLDER)
     make_run_folder(job.place)
-    to_continue = f"to continue: {resume_command(folder)}"
-    with locked(folder), last_words(to_continue):
+    with locked(folder):
         if not options.resume:
             start_run(job.place, manifest)
         before = read_sweep(folder)
         refuse_another_run(before.manifest, manifest)
-        try:
-            with run_file_log(folder) as log, open_segment(folder) as segment:
-                for line in (f"started: {shlex.join(sys.argv)}", *job.lines):
-                    log.info("%s", line)
-                _measure(job, what_is_logged(before), segment, progress)
-                log.info("measured")
-        except (Interrupted, ModeltestError) as error:
-            if not isinstance(error, (DataError, UsageError)):  # those come again
-                print(to_continue, file=sys.stderr)
-            raise
+        with run_file_log(folder) as log, open_segment(folder) as segment:
+            for line in (f"started: {shlex.join(sys.argv)}", *job.lines):
+                log.info("%s", line)
+            _measure(job, what_is_logged(before), segment, progress)
+            log.info("measured")
 
 
 def _measure(job: Job, logged: Logged, segment: SegmentWriter, progress: Progress) -> None:
@@ -283,8 +283,11 @@ def _measure(job: Job, logged: Logged, segment: SegmentWriter, progress: Progres
             run_blocks(sweep.settings, logged, IsolatedMeasurer(sweep, origin), segment, progress)
         else:
             measurer = BlockMeasurer(sweep, job.backend, job.device, segment)
+            print("loading the model", file=sys.stderr)
             measurer.load()
             run_blocks(sweep.settings, logged, measurer, segment, progress)
+    else:
+        print("nothing is left to measure", file=sys.stderr)
     segment.append(phase_record("end", 0.0))
     job.backend.close()
 

@@ -94,12 +94,16 @@ def plan_lines(plan: SweepPlan, device: Device, reason: str, place: PerformanceP
         f"points    batch sizes {', '.join(map(str, settings.batch_sizes))}; "
         f"{' and '.join(settings.modes)}",
         f"amount    {settings.num_passes} passes, at least {settings.min_repeats} rounds and "
-        f"{settings.min_seconds:g} s per point: {duration(least_s)} and more"
+        f"{settings.min_seconds:g} s per point: {_at_least(least_s)} and more"
         + (", each visit in its own process" if settings.isolate else ""),
         f"run       {place.run_folder}",
     ]
     lines += [f"warning: {warning}" for warning in plan.warnings]
     return [one_line(line) for line in lines]
+
+
+def _at_least(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds < 1 else duration(seconds)
 
 
 def _clips_in_words(plan: SweepPlan) -> str:

@@ -1,16 +1,53 @@
-"""The exact command that continues a run."""
+"""The exact command that continues a run, and when it is shown."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from modeltest.errors import one_line
+from modeltest.cli.signals import last_words
+from modeltest.errors import (
+    EXIT_BUG,
+    EXIT_DEVICE,
+    EXIT_INCOMPLETE,
+    EXIT_SIGINT,
+    EXIT_SIGTERM,
+    one_line,
+)
 
 LAUNCHER_VARIABLE = "MODELTEST_LAUNCHER"
 SUPPLIED_VARIABLE = "MODELTEST_LAUNCHER_SUPPLIES"
+_CAN_CONTINUE = (EXIT_INCOMPLETE, EXIT_DEVICE, EXIT_SIGINT, EXIT_SIGTERM)
+
+
+def resumable(run_folder: Path, work: Callable[[], int]) -> int:
+    """Works on a run; where that leaves it to be continued, says how.
+
+    Args:
+        run_folder: The run; before its manifest is there, there is nothing to continue.
+        work: Evaluates or measures, and reports.
+
+    Returns:
+        The exit code of `work`; what it raises is raised here.
+    """
+    from modeltest.runlog.layout import MANIFEST_NAME
+
+    to_continue = f"to continue: {resume_command(run_folder)}"
+    code = EXIT_BUG
+    with last_words(to_continue):  # until it is printed: a second signal ends this at once
+        try:
+            code = work()
+        except BaseException as error:
+            of_disk = EXIT_DEVICE if isinstance(error, OSError) else EXIT_BUG
+            code = getattr(error, "exit_code", of_disk)
+            raise
+        finally:
+            if code in _CAN_CONTINUE and (run_folder / MANIFEST_NAME).is_file():
+                print(to_continue, file=sys.stderr)
+    return code
 
 
 def resume_command(run_folder: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ from types import FrameType
 from typing import NoReturn
 
 GRACE_S = 8.0
+_AGAIN_S = 0.005
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _last_words: list[str] = []
 
@@ -44,6 +46,18 @@ def interruptible() -> Iterator[None]:
             seen.append(number)
             raise Interrupted(number)
 
+    def raise_again(_number: int, _frame: FrameType | None) -> None:
+        raise Interrupted(seen[0])
+
+    def unraisable(failure: sys.UnraisableHookArgs) -> None:
+        if not issubclass(failure.exc_type, Interrupted):
+            hook_before(failure)
+            return
+        # It met a destructor or an import's callback, where Python drops what is raised.
+        signal.signal(signal.SIGALRM, raise_again)
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+
+    hook_before, sys.unraisablehook = sys.unraisablehook, unraisable
     arrivals, arriving = os.pipe()
     for end in (arrivals, arriving):
         os.set_blocking(end, False)
@@ -56,6 +70,7 @@ def interruptible() -> Iterator[None]:
         if not seen:  # after the first one, the second must still end the process at once
             for number, handler in before.items():
                 signal.signal(number, handler)
+            sys.unraisablehook = hook_before
             signal.set_wakeup_fd(wakeup_before)
             os.close(arriving)
 

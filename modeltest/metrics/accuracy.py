@@ -20,6 +20,10 @@ def _is_correct_by_legacy_rule(score: Score, failed: bool) -> bool:
     return score.legacy_correct and not failed
 
 
+def _is_correct_by_option_logits(score: Score, failed: bool) -> bool:
+    return score.option_correct and not failed
+
+
 def _is_unparsed(score: Score, failed: bool) -> bool:
     return score.answer is None and not failed
 
@@ -77,5 +81,11 @@ ACCURACY = ShareMetric("acc", counts=_is_correct)
 ACCURACY_LEGACY = ShareMetric(
     "acc_legacy", counts=_is_correct_by_legacy_rule, correct=_is_correct_by_legacy_rule
 )
+ACCURACY_OPTION_LOGITS = ShareMetric(
+    "acc_option_logits",
+    counts=_is_correct_by_option_logits,
+    correct=_is_correct_by_option_logits,
+)
+"""By the option whose first token is likeliest, whatever the reply says."""
 UNPARSED_RATE = ShareMetric("unparsed_rate", counts=_is_unparsed)
 ERROR_RATE = ShareMetric("error_rate", counts=_has_failed)

@@ -5,22 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from modeltest.errors import SettingsError
-from modeltest.metrics.accuracy import ACCURACY, ACCURACY_LEGACY, ERROR_RATE, UNPARSED_RATE
+from modeltest.metrics.accuracy import (
+    ACCURACY,
+    ACCURACY_LEGACY,
+    ACCURACY_OPTION_LOGITS,
+    ERROR_RATE,
+    UNPARSED_RATE,
+)
 from modeltest.protocols import Metric
+
+_KNOWN: tuple[Metric, ...] = (
+    ACCURACY,
+    ACCURACY_LEGACY,
+    ACCURACY_OPTION_LOGITS,
+    UNPARSED_RATE,
+    ERROR_RATE,
+)
 
 
 def make_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
     """The named metrics, each once and in this order, then the rates of every run.
 
     Args:
-        names: Any of `acc`, `acc_legacy`, `unparsed_rate`, `error_rate`.
+        names: Any of `acc`, `acc_legacy`, `acc_option_logits`, `unparsed_rate`, `error_rate`.
 
     Raises:
         SettingsError: A name is unknown.
     """
-    known: dict[str, Metric] = {
-        metric.name: metric for metric in (ACCURACY, ACCURACY_LEGACY, UNPARSED_RATE, ERROR_RATE)
-    }
+    known = {metric.name: metric for metric in _KNOWN}
     wanted = dict.fromkeys((*names, UNPARSED_RATE.name, ERROR_RATE.name))
     for name in wanted:
         if name not in known:

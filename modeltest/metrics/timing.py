@@ -93,8 +93,18 @@ def modified_z_scores(values: Sequence[float]) -> list[float]:
     return [float(score) for score in deviations / spread]
 
 
-def num_outliers(values: Sequence[float]) -> int:
-    """Values whose modified z-score is above `OUTLIER_LIMIT` in either direction."""
+def num_outliers(values: Sequence[float], least: float = 0.0) -> int:
+    """Values whose modified z-score is above `OUTLIER_LIMIT` in either direction.
+
+    Args:
+        values: All observations.
+        least: A value nearer to the median than this is no outlier: where nearly all values
+            are equal, the smallest difference would be ten standard deviations.
+    """
     if not values:
         return 0
-    return sum(abs(score) > OUTLIER_LIMIT for score in modified_z_scores(values))
+    middle = percentile(values, 50)
+    return sum(
+        abs(score) > OUTLIER_LIMIT and abs(value - middle) >= least
+        for value, score in zip(values, modified_z_scores(values), strict=True)
+    )

@@ -21,7 +21,7 @@ from modeltest.reports.html import report_html
 from modeltest.reports.summary import Summary
 from modeltest.reports.text import output_text
 from modeltest.runlog.atomic import write_atomically
-from modeltest.runlog.layout import RunPlace, refuse_links
+from modeltest.runlog.layout import refuse_links
 from modeltest.runlog.manifest import place_from, refuse_moved
 from modeltest.runlog.run_log import RunContent
 
@@ -56,12 +56,17 @@ def add_to_index(run: RunContent, summary: Summary) -> None:
     """Appends the run's line to `index.csv`, once; runs that end together do not mix lines."""
     place = place_from(run.manifest, run.folder)
     row = index_row(run, summary, str(place.run_folder.relative_to(place.output_dir)))
-    _append_row(place, row)
+    append_row(place.index_file, row)
 
 
-def _append_row(place: RunPlace, row: Mapping[str, Any]) -> None:
+def append_row(index_file: Path, row: Mapping[str, Any]) -> None:
+    """Appends a line to an `index.csv`, unless it is there already.
+
+    Raises:
+        OSError: The disk refused, or the file is a link.
+    """
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-    descriptor = os.open(place.index_file, flags, 0o644)
+    descriptor = os.open(index_file, flags, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         size = os.fstat(descriptor).st_size
@@ -71,7 +76,7 @@ def _append_row(place: RunPlace, row: Mapping[str, Any]) -> None:
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             line = b"\r\n" + line  # a torn line stays alone
         if os.write(descriptor, line) != len(line):
-            raise OSError(errno.ENOSPC, "no space left for a whole line", str(place.index_file))
+            raise OSError(errno.ENOSPC, "no space left for a whole line", str(index_file))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -8,15 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from modeltest.metrics.accuracy import ACCURACY_OPTION_LOGITS
 from modeltest.metrics.confusion import Confusion, confusion
 from modeltest.metrics.factory import make_metrics
 from modeltest.records import Aggregate, Score, ValidityName, Verdict
+from modeltest.reports.clip_notes import ClipNotes
 from modeltest.runlog.run_log import RunContent
 
-# Settings that say where things are, or that have a column of their own.
+# Settings that say where things are, or that have a column or a note of their own.
 _RECORDED_ELSEWHERE = (
     "local_dataset_path=", "model_path=", "mm_model.", "data_type=", "attention=", "batch_size=",
-    "engine=",
+    "stop_at_answer=",
 )  # fmt: skip
 UNPARSED_NOTE_SHARE = 0.02
 MAX_WRONG_SHOWN = 500
@@ -56,7 +58,8 @@ class Summary:
 def summarise(run: RunContent) -> Summary:
     """Computes every figure of a run, in one pass over its samples."""
     tally = _count(run)
-    metrics = make_metrics(run.manifest["task"]["settings"]["metrics"])
+    names = list(run.manifest["task"]["settings"]["metrics"])
+    metrics = make_metrics([*names, *tally.further_metrics])
     aggregates: list[Aggregate] = []
     for subset, outcomes in tally.in_order(run.manifest).items():
         chosen = [score for score, _ in outcomes.elements()]
@@ -66,7 +69,7 @@ def summarise(run: RunContent) -> Summary:
             aggregates += _speed(run, aggregates[0], sum(tally.heard_s))
     answers = list(tally.answers.elements())
     return Summary(
-        verdict=judge(run, aggregates, tally.num_cut),
+        verdict=judge(run, aggregates, tally.notes),
         aggregates=tuple(aggregates),
         confusion=confusion(
             [truth for truth, _, _ in answers],
@@ -90,6 +93,8 @@ class _Tally:
         answers: How often a truth got an answer with or without a failure.
         heard_s: What the model heard of each clip, seconds.
         num_cut: Samples that were cut to what the model hears.
+        clip_notes: What else was noted of clips.
+        has_option_logits: The backend gave the options' logits.
         num_wrong: Samples that are not correct.
         wrong: Places of the first of them.
     """
@@ -98,6 +103,8 @@ class _Tally:
     answers: Counter[tuple[str, str | None, bool]] = field(default_factory=Counter)
     heard_s: array[float] = field(default_factory=lambda: array("d"))
     num_cut: int = 0
+    clip_notes: ClipNotes = field(default_factory=ClipNotes)
+    has_option_logits: bool = False
     num_wrong: int = 0
     wrong: list[int] = field(default_factory=list)
 
@@ -109,10 +116,23 @@ class _Tally:
         self.answers[record["truth"], score.answer, has_failed] += 1
         self.heard_s.extend(clip["heard_s"] for clip in record["clips"])
         self.num_cut += any("truncated" in clip["note"] for clip in record["clips"])
+        self.clip_notes.add(record["clips"])
+        self.has_option_logits |= bool(record["response"].get("option_logits"))
         if not score.correct:
             self.num_wrong += 1
             if len(self.wrong) < MAX_WRONG_SHOWN:
                 self.wrong.append(place)
+
+    @property
+    def further_metrics(self) -> list[str]:
+        """Metrics that only some backends allow."""
+        return [ACCURACY_OPTION_LOGITS.name] if self.has_option_logits else []
+
+    @property
+    def notes(self) -> list[str]:
+        """What nobody should read the numbers without."""
+        cut = [f"{self.num_cut} samples were cut to what the model hears"] if self.num_cut else []
+        return [*cut, *self.clip_notes.lines()]
 
     def in_order(self, manifest: Mapping[str, Any]) -> dict[str, Counter[tuple[Score, bool]]]:
         """The outcomes of all samples, of the classes in order, then of the other slices."""
@@ -132,11 +152,11 @@ def _count(run: RunContent) -> _Tally:
     return tally
 
 
-def judge(run: RunContent, aggregates: Sequence[Aggregate], num_cut: int) -> Verdict:
+def judge(run: RunContent, aggregates: Sequence[Aggregate], noted: Sequence[str]) -> Verdict:
     """The verdict with all its reasons; the gravest one decides the word.
 
-    Notes that do not change the word (a high unparsed share, the data's warnings) stand
-    among the reasons, so that nobody reads the number without them.
+    Notes that do not change the word (`noted`, a high unparsed share, the data's warnings)
+    stand among the reasons, so that nobody reads the number without them.
     """
     data = run.manifest["data"]
     whole = aggregates[0]
@@ -146,20 +166,14 @@ def judge(run: RunContent, aggregates: Sequence[Aggregate], num_cut: int) -> Ver
         found.append(("INCOMPLETE", done))
     found += [("INCOMPLETE", stop["reason"]) for stop in run.stops[-1:] if found]
     found += [("INVALID", problem) for problem in run.problems]
-    if run.manifest["tool"].get("dirty"):
-        found.append(("INVALID", "modeltest's own source has local changes"))
-    elif run.manifest["tool"].get("unchecked"):
-        why = run.manifest["tool"]["unchecked"]
-        found.append(("INVALID", f"the source could not be checked for local changes ({why})"))
+    found += [("INVALID", problem) for problem in source_problems(run.manifest)]
     if whole.errors:
         found.append(("INVALID", f"{whole.errors} of {whole.total} samples failed"))
     if data["num_samples"] < data["num_available"]:
         part = f"{data['num_samples']} of {data['num_available']} samples"
         found.append(("LIMITED", part))
     notes = [f"warning: {warning}" for warning in data["warnings"]]
-    notes += _changes(run.manifest)
-    if num_cut:
-        notes.append(f"{num_cut} samples were cut to what the model hears")
+    notes += [*changes(run.manifest), *noted]
     if whole.total and whole.unparsed / whole.total > UNPARSED_NOTE_SHARE:
         notes.insert(0, f"{whole.unparsed} of {whole.total} replies unparsed")
     if run.splits:
@@ -171,15 +185,32 @@ def judge(run: RunContent, aggregates: Sequence[Aggregate], num_cut: int) -> Ver
     return Verdict(words[0] if words else "VALID", (*(reason for _, reason in found), *notes))
 
 
-def _changes(manifest: Mapping[str, Any]) -> list[str]:
-    """A note when `--set` made another task or model of the one that the name stands for."""
+def source_problems(manifest: Mapping[str, Any]) -> list[str]:
+    """Why the figures may not be those of the commit that the manifest names."""
+    tool = manifest["tool"]
+    if tool.get("dirty"):
+        return ["modeltest's own source has local changes"]
+    if tool.get("unchecked"):
+        return [f"the source could not be checked for local changes ({tool['unchecked']})"]
+    return []
+
+
+def changes(manifest: Mapping[str, Any]) -> list[str]:
+    """Notes on what makes another task or model of the one that the name stands for.
+
+    Args:
+        manifest: With `task` and `model` as their settings were recorded.
+    """
     overrides = [
         text.partition(".")[2] if text.startswith((f"{kind}.",)) else text
         for kind in ("task", "model")
         for text in manifest[kind]["overrides"]
     ]
     changed = [text for text in overrides if not text.startswith(_RECORDED_ELSEWHERE)]
-    return [f"changed by --set: {', '.join(changed)}"] if changed else []
+    notes = [f"changed by --set: {', '.join(changed)}"] if changed else []
+    if manifest["task"].get("settings", {}).get("stop_at_answer"):
+        notes.append("replies end at the answer (--stop-at-answer)")
+    return notes
 
 
 def _speed(run: RunContent, whole: Aggregate, audio_s: float) -> list[Aggregate]:

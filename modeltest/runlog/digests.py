@@ -1,4 +1,4 @@
-"""Digests that need not hold what they are made of."""
+"""Digests of JSON values, and of what need not be held."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import hashlib
 import json
 from typing import Any
 
+# Made once: the encoder is worth more than a call of `json.dumps` costs.
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode
 SHORT_BYTES = 16
 
 
+def digest(value: Any) -> str:
+    """SHA-256 over the canonical JSON form of a value."""
+    return hashlib.sha256(_CANONICAL(value).encode()).hexdigest()
+
+
 class RowsDigest:
-    """`modeltest.runlog.manifest.digest` of a list, a row at a time."""
+    """`digest` of a list, a row at a time."""
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256(b"[")

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +14,13 @@ from pathlib import Path
 from modeltest.errors import DataError, StorageError
 
 LOCK_NAME = "lock"
+_PROBE_S = 0.1
+"""Those who only ask hold the lock far shorter."""
 
 
 @contextmanager
 def locked(run_folder: Path) -> Iterator[None]:
-    """Holds the run for this process; never waits.
+    """Holds the run for this process; does not wait for its owner.
 
     The kernel frees the lock when the process ends, however it ends, so a lock file that
     lies there is no sign of a running process.
@@ -40,6 +43,7 @@ def locked(run_folder: Path) -> Iterator[None]:
 
 def _acquire(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    until_s = time.monotonic() + _PROBE_S
     while True:
         try:
             descriptor = os.open(path, flags, 0o600)
@@ -52,27 +56,46 @@ def _acquire(path: Path) -> int:
         except FileNotFoundError:
             pass  # its owner ended between our open and our lock, and took the file away
         except BlockingIOError:
-            owner = _owner(descriptor)
-            os.close(descriptor)
-            raise DataError(
-                f"run {path.parent.name} is being worked on by {owner}; wait for it or end it"
-            ) from None
+            if time.monotonic() > until_s:
+                owner = _owner(descriptor)
+                os.close(descriptor)
+                raise _refusal(path.parent, owner) from None
+            time.sleep(_PROBE_S / 20)
         os.close(descriptor)
 
 
 def is_locked(run_folder: Path) -> bool:
     """Whether a process works on the run now."""
+    return bool(_present_owner(run_folder))
+
+
+def refuse_locked(run_folder: Path) -> None:
+    """Makes sure that no process works on the run now, before any work is done for it.
+
+    Raises:
+        DataError: One does; the message names its pid and host.
+    """
+    owner = _present_owner(run_folder)
+    if owner:
+        raise _refusal(run_folder, owner)
+
+
+def _refusal(run_folder: Path, owner: str) -> DataError:
+    return DataError(f"run {run_folder.name} is being worked on by {owner}; wait for it or end it")
+
+
+def _present_owner(run_folder: Path) -> str:
     try:
         descriptor = os.open(run_folder / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        return False
+        return ""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return _owner(descriptor)
     finally:
         os.close(descriptor)
-    return False
+    return ""
 
 
 def _owner(descriptor: int) -> str:

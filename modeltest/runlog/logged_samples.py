@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -52,9 +52,11 @@ class LoggedSamples(Sequence[Mapping[str, Any]]):
         if isinstance(place, slice):
             return LoggedSamples(self._segments, self._places[place])
         found = range(len(self))[place]
-        return next(iter(self[found : found + 1]))
+        # Left to the collector, the iterator would swallow a signal that meets it closing.
+        with closing(iter(self[found : found + 1])) as records:
+            return next(records)
 
-    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+    def __iter__(self) -> Generator[Mapping[str, Any], None, None]:
         """Reads one record after the other.
 
         Raises:

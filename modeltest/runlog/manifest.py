@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import sys
@@ -16,25 +15,21 @@ from typing import Any
 from modeltest.errors import DataError, one_line
 from modeltest.plain_files import read_regular, strict_json
 from modeltest.runlog.atomic import write_atomically
+from modeltest.runlog.digests import digest
+from modeltest.runlog.first_version import FIRST_VERSION
 from modeltest.runlog.host_facts import host_facts, steering_variables
 from modeltest.runlog.layout import MANIFEST_NAME, PerformancePlace, RunPlace
 from modeltest.runlog.source_facts import tool_facts
 from modeltest.settings.paths import is_name
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_READABLE_VERSIONS = (FIRST_VERSION, SCHEMA_VERSION)
 _SEAL = "manifest_sha256"
 _PACKAGES = (
     "torch", "torch_npu", "transformers", "tokenizers", "safetensors", "numpy", "scipy",
     "soundfile", "librosa", "soxr", "datasets", "pandas", "pydantic",
 )  # fmt: skip
 _MAX_BYTES = 64 * 1024 * 1024
-# Made once: every record of a replayed log is digested.
-_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode
-
-
-def digest(value: Any) -> str:
-    """SHA-256 over the canonical JSON form of a value."""
-    return hashlib.sha256(_CANONICAL(value).encode()).hexdigest()
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -61,10 +56,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         what = f"not a readable manifest ({reason})"
         raise DataError(f"{path}: {what}; is {folder} a run?") from error
     version = sealed.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if type(version) is not int or version not in _READABLE_VERSIONS:
         raise DataError(
-            f"{path}: schema version {one_line(str(version))}, this modeltest reads version "
-            f"{SCHEMA_VERSION}"
+            f"{path}: schema version {one_line(str(version))}, this modeltest reads versions "
+            f"{' and '.join(map(str, _READABLE_VERSIONS))}"
         )
     if seal != computed:
         raise DataError(f"{path}: is damaged or was edited: its digest does not fit its content")

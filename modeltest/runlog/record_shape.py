@@ -12,6 +12,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from modeltest.records import Score
+from modeltest.runlog import sweep_record_shape
 
 _MAX_INDEX = 1 << 40
 _NUMBER = (int, float)
@@ -85,8 +86,18 @@ def _is_response(response: Mapping[str, Any]) -> bool:
         and type(response["error"]) is str
         and type(response["input_tokens"]) in _COUNT
         and type(response["output_tokens"]) in _COUNT
+        and _are_numbers(response.get("option_logits", []))  # older logs lack it
         and (timing is None or type(timing["e2e_s"]) in _NUMBER)
     )
+
+
+def _are_numbers(values: Any) -> bool:
+    if type(values) is not list:
+        return False
+    for value in values:  # noqa: SIM110  (a generator costs twice as much)
+        if type(value) not in _NUMBER:
+            return False
+    return True
 
 
 def _is_score(score: Mapping[str, Any]) -> bool:
@@ -114,4 +125,5 @@ _CHECKS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "phase": _is_phase,
     "split": _is_split,
     "stop": _is_stop,
+    **sweep_record_shape.CHECKS,
 }

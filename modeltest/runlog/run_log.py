@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 import socket
 import time
@@ -13,13 +12,13 @@ from typing import Any
 
 from modeltest.errors import StorageError, one_line
 from modeltest.records import Response, Sample, Score
-from modeltest.runlog.digests import RowsDigest
+from modeltest.runlog import first_version
 from modeltest.runlog.fitting import TaskFit
 from modeltest.runlog.layout import LOG_FOLDER
 from modeltest.runlog.manifest import read_manifest
 from modeltest.runlog.manifest_shape import check_eval_manifest
 from modeltest.runlog.merge import FoundRecords, Merged
-from modeltest.runlog.segment import SegmentContent, SegmentReader, SegmentWriter, read_segment
+from modeltest.runlog.segment import SegmentReader, SegmentWriter
 
 _RESPONSE_FIELDS = (
     "text", "input_text", "input_tokens", "output_tokens", "finish_reason", "error",
@@ -63,6 +62,7 @@ def sample_record(  # noqa: PLR0913, PLR0917  (one record has this many parts)
         # dataclasses.asdict copies deeply, which costs more than all the rest of a record.
         "response": {
             **{name: getattr(response, name) for name in _RESPONSE_FIELDS},
+            "option_logits": [float(f"{logit:.6g}") for logit in response.option_logits],
             "timing": {"e2e_s": response.timing.e2e_s} if response.timing else None,
         },
         "score": {name: getattr(score, name) for name in Score.__slots__},
@@ -72,6 +72,11 @@ def sample_record(  # noqa: PLR0913, PLR0917  (one record has this many parts)
 def phase_record(name: str, seconds: float, **facts: Any) -> dict[str, Any]:
     """How long a phase of the run took, by a monotonic clock."""
     return {"type": "phase", "name": name, "seconds": seconds, **facts}
+
+
+def stop_record(reason: str) -> dict[str, Any]:
+    """Why the run ends before its last sample."""
+    return {"type": "stop", "reason": reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ def read_run(folder: Path) -> RunContent:
     manifest = read_manifest(folder)
     check_eval_manifest(manifest, folder)
     segments = sorted((folder / LOG_FOLDER).glob("*.jsonl"))
-    found = FoundRecords(manifest.get("identity_sha256"))
+    found = FoundRecords(manifest["identity_sha256"], manifest["schema_version"])
     fit = TaskFit(manifest)
     others: dict[str, list[dict[str, Any]]] = {}
     problems: list[str] = []
@@ -143,20 +148,6 @@ def read_run(folder: Path) -> RunContent:
     )
 
 
-def _segments(folder: Path) -> list[tuple[Path, SegmentContent]]:
-    # Thousands of new dictionaries make the collector look through all of them again and
-    # again, for nothing: JSON values have no cycles. That costs half of the time.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        return [
-            (path, read_segment(path)) for path in sorted((folder / LOG_FOLDER).glob("*.jsonl"))
-        ]
-    finally:
-        if collecting:
-            gc.enable()
-
-
 def _foreign(manifest: Mapping[str, Any], merged: Merged) -> list[str]:
     """Whether records are another run's, or a log with all planned samples or more has others."""
     if merged.num_strangers:
@@ -164,10 +155,8 @@ def _foreign(manifest: Mapping[str, Any], merged: Merged) -> list[str]:
     data = manifest["data"]
     if len(merged.samples) < data["num_samples"]:
         return []
-    found = RowsDigest()
-    for record in merged.samples:
-        clips = [clip["sha256"] for clip in record["clips"]]
-        found.add([record["sample_id"], record["truth"], clips])
-    if found.hexdigest() == data["sha256"]:
+    first = manifest["schema_version"] == first_version.FIRST_VERSION
+    found = first_version.data_sha256(merged.samples) if first else merged.data_sha256
+    if found == data["sha256"]:
         return []
     return ["the samples in the log are not those of the manifest"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 from modeltest.errors import DataError, one_line
 from modeltest.runlog.layout import LOG_FOLDER
 from modeltest.runlog.manifest import read_manifest
-from modeltest.runlog.segment import read_segment
+from modeltest.runlog.manifest_shape import check_perf_manifest
+from modeltest.runlog.segment import SegmentReader
 
 COMMAND = "perf"
 
@@ -73,7 +74,7 @@ class _Merge:
     blocks: set[Block] = field(default_factory=set)
     by_type: dict[str, list[Record]] = field(default_factory=dict)
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Iterable[Record]) -> None:
         """Takes a whole segment: a block whose end it does not hold is left out."""
         open_rounds: dict[Block, list[Record]] = {}
         for record in records:
@@ -94,20 +95,22 @@ def read_sweep(folder: Path) -> SweepContent:
     """Reads manifest and segments and keeps the rounds of complete blocks.
 
     Raises:
-        DataError: There is no readable manifest, or it is not a sweep's.
+        DataError: There is no readable manifest, it is not a sweep's, or a file of the log
+            cannot be read.
     """
     manifest = read_manifest(folder)
     if manifest.get("command") != COMMAND:
         command = one_line(str(manifest.get("command")))
         raise DataError(f"{folder}: is a run of modeltest {command}, not of modeltest {COMMAND}")
+    check_perf_manifest(manifest, folder)
     merge, problems, torn = _Merge(), [], []
     for path in sorted((folder / LOG_FOLDER).glob("*.jsonl")):
-        segment = read_segment(path)
-        if segment.damaged:
+        reader = SegmentReader(path)
+        merge.add(record for _, _, record in reader)
+        if reader.damaged:
             problems.append(f"segment {path.name} is damaged inside; see modeltest report --repair")
-        if segment.torn:
+        if reader.torn:
             torn.append(path.name)
-        merge.add(segment.records)
     of_type = merge.by_type
     outputs = [r for r in of_type.get("outputs", []) if _block(r) in merge.blocks]
     return SweepContent(

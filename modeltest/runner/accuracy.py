@@ -11,10 +11,19 @@ from typing import Any
 from modeltest.audio.workers import DecodeWorkers
 from modeltest.errors import AudioError, ModeltestError, SettingsError
 from modeltest.protocols import Backend, Device, Progress, Task
-from modeltest.records import Audio, AudioFacts, AudioSource, Request, Sample
-from modeltest.runlog.run_log import phase_record, sample_record
+from modeltest.records import Audio, AudioFacts, AudioSource, Request, Response, Sample
+from modeltest.runlog.run_log import phase_record, sample_record, stop_record
 from modeltest.runlog.segment import SegmentWriter
-from modeltest.runner.batches import Batch, BatchMaker, Work, batch_plan, failed, prepare_clip
+from modeltest.runner.batches import (
+    Batch,
+    BatchMaker,
+    Member,
+    Work,
+    batch_plan,
+    failed,
+    prepare_clip,
+)
+from modeltest.runner.logged_replies import LoggedReplies
 from modeltest.runner.prefetch import prefetched
 from modeltest.runner.recovery import generate_surviving
 from modeltest.settings.schema import MultimodalSettings
@@ -31,6 +40,7 @@ def evaluate(  # noqa: PLR0913  (what an evaluation brings together)
     log: SegmentWriter,
     progress: Progress,
     *,
+    logged: LoggedReplies | None = None,
     workers: DecodeWorkers | None = None,
     prefetch: bool = True,
 ) -> None:
@@ -39,7 +49,8 @@ def evaluate(  # noqa: PLR0913  (what an evaluation brings together)
     Samples are asked in batches of clips of about the same length, the longest first; each
     record holds its sample's place in the task's order. A batch of which only some replies
     are in the log is run whole and the missing ones are logged, so that a resumed run forms
-    the same batches as one that was never stopped.
+    the same batches as one that was never stopped; a reply that contradicts the log is logged
+    too, which makes the run INVALID.
 
     Args:
         work: Samples and how to ask them.
@@ -47,6 +58,7 @@ def evaluate(  # noqa: PLR0913  (what an evaluation brings together)
         device: Where it runs.
         log: Receives one record per sample and one for the phase.
         progress: Told of each batch, outside the timed regions.
+        logged: What the log of a resumed run has already.
         workers: Decode the clips; without them, some are started for it.
         prefetch: Decode and prepare a batch while the backend answers the one before.
     """
@@ -59,14 +71,14 @@ def evaluate(  # noqa: PLR0913  (what an evaluation brings together)
             closing(_batches(work, backend, decoders, prefetch)) as batches,
         ):
             for batch in batches:
-                for record in _records(work, batch, backend, device, log):
+                for record in _records(work, batch, backend, device, log, logged):
                     log.append(record)
                     num_logged += 1
                     num_failed += bool(record["response"]["error"])
                 progress.advance(len(batch.members))
                 if work.max_failed is not None and num_failed > work.max_failed:
                     reason = f"stopped after {num_failed} failed samples (--fail-on-error)"
-                    log.append({"type": "stop", "reason": reason})
+                    log.append(stop_record(reason))
                     break
     finally:
         seconds = time.perf_counter() - start_s
@@ -127,12 +139,17 @@ def _batches(
     work: Work, backend: Backend, workers: DecodeWorkers, prefetch: bool
 ) -> Generator[Batch, None, None]:
     plan = batch_plan(work.facts, work.batch_size)
-    make = BatchMaker(work, backend, workers, prepare=prefetch)
-    return prefetched(make, plan, workers.stop) if prefetch else (make(each) for each in plan)
+    batches = BatchMaker(work, backend, workers, prepare=prefetch).batches(plan)
+    return prefetched(batches, workers.stop) if prefetch else batches
 
 
 def _records(
-    work: Work, batch: Batch, backend: Backend, device: Device, log: SegmentWriter
+    work: Work,
+    batch: Batch,
+    backend: Backend,
+    device: Device,
+    log: SegmentWriter,
+    logged: LoggedReplies | None,
 ) -> Iterator[dict[str, Any]]:
     """Asks a batch of which replies are missing; the records of those."""
     if batch.is_done:
@@ -146,17 +163,22 @@ def _records(
     )
     for member in batch.members:
         response = next(replies) if member.request else failed(member)
-        if not member.is_missing:
-            continue
-        yield sample_record(
-            index=member.index,
-            key=member.key,
-            sample=member.sample,
-            subsets=work.task.subsets(member.sample),
-            clips=_clip_records(member.sample, member.facts, member.request),
-            response=response,
-            score=work.task.score(member.sample, response),
-        )
+        if member.is_missing:
+            yield _record(work.task, member, response)
+        elif logged and logged.contradict(member.key, response):
+            log.append(_record(work.task, member, response))  # a reader of the log finds both
+
+
+def _record(task: Task, member: Member, response: Response) -> dict[str, Any]:
+    return sample_record(
+        index=member.index,
+        key=member.key,
+        sample=member.sample,
+        subsets=task.subsets(member.sample),
+        clips=_clip_records(member.sample, member.facts, member.request),
+        response=response,
+        score=task.score(member.sample, response),
+    )
 
 
 def _clip_records(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import tee
 from typing import Any
 
 from modeltest.audio.decode import truncate
@@ -153,14 +155,29 @@ class BatchMaker:
         self._prompt: Prompt = work.task.prompt()
         self._generation: Generation = work.task.generation()
 
-    def __call__(self, indices: Sequence[int]) -> Batch:
-        """The batch of these samples; one that is done is not decoded."""
-        batch = Batch([self._member(index) for index in indices])
-        if not batch.is_done:
-            self._decode(batch.members)
-            if self._prepare:
-                batch.prepare(self._backend)
-        return batch
+    def batches(self, plan: Iterable[Sequence[int]]) -> Generator[Batch, None, None]:
+        """Makes one batch after the other; one that is done is not decoded.
+
+        The workers go on with the next batches' clips while the caller is busy with one.
+
+        Args:
+            plan: Indices of each batch's samples.
+        """
+        here, ahead = tee(Batch([self._member(index) for index in indices]) for indices in plan)
+        clips = (
+            source
+            for batch in ahead
+            if not batch.is_done
+            for member in batch.members
+            for source in member.sample.audio
+        )
+        with closing(self._workers.decode_all(clips, self._backend.sampling_rate_hz)) as decoded:
+            for batch in here:
+                if not batch.is_done:
+                    self._ask_with(decoded, batch.members)
+                    if self._prepare:
+                        batch.prepare(self._backend)
+                yield batch
 
     def _member(self, index: int) -> Member:
         work = self._work
@@ -169,9 +186,7 @@ class BatchMaker:
         is_missing = not work.done_keys or short_digest(key) not in work.done_keys
         return Member(index, sample, facts, key, is_missing)
 
-    def _decode(self, members: Sequence[Member]) -> None:
-        sources = (source for member in members for source in member.sample.audio)
-        decoded = self._workers.decode_all(sources, self._backend.sampling_rate_hz)
+    def _ask_with(self, decoded: Iterator[Audio | AudioError], members: Sequence[Member]) -> None:
         for member in members:
             clips = [next(decoded) for _ in member.sample.audio]
             try:

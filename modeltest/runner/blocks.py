@@ -6,14 +6,16 @@ import gc
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 from modeltest.errors import DataError
 from modeltest.protocols import Backend, Device
-from modeltest.records import Generation, Request, StageWork
+from modeltest.records import Generation, Request
 from modeltest.runlog.run_log import phase_record
 from modeltest.runlog.segment import SegmentWriter
+from modeltest.runner.load_watch import LoadWatch
 from modeltest.runner.material import Batches, Material
+from modeltest.runner.point_work import round_work
 from modeltest.runner.recovery import load
 from modeltest.runner.rounds import Kind, PointError, Round, RoundTimer, outputs_record
 from modeltest.runner.sweep import Logged
@@ -154,6 +156,8 @@ class BlockMeasurer:
             return
         from modeltest.devices.peaks import measure_peaks
 
+        watch = LoadWatch()
+        watch.begin()
         peaks = measure_peaks(self._device, self._sweep.dtype)
         self._log.append(
             {
@@ -161,18 +165,13 @@ class BlockMeasurer:
                 "bandwidth_bytes_per_s": peaks.bandwidth_bytes_per_s,
                 "flops_per_s": peaks.flops_per_s,
                 "source": peaks.source,
+                "other_load": watch.other_load(),
             }
         )
 
     def _log_work(self, point: Point, done: Round) -> None:
         """The work of a whole round, stage by stage."""
-        total: dict[str, dict[str, float]] = {}
-        for requests, responses in zip(done.batches, done.responses, strict=True):
-            longest = max(response.output_tokens or 0 for response in responses)
-            for stage, work in self._backend.work(requests, longest).items():
-                sums = total.setdefault(stage, dict.fromkeys(_WORK_FIELDS, 0.0))
-                for name in _WORK_FIELDS:
-                    sums[name] += getattr(work, name)
+        total = round_work(self._backend, done.batches, done.responses)
         if total:
             self._log.append({"type": "work", **asdict(point), "stages": total})
 
@@ -188,9 +187,6 @@ class BlockMeasurer:
                 f"{clip.name}: the request has {response.input_tokens} input tokens, "
                 f"--max-input-length allows {limit}; take a shorter clip or raise the limit"
             )
-
-
-_WORK_FIELDS = tuple(field.name for field in fields(StageWork))
 
 
 class _Amount:
@@ -236,10 +232,15 @@ class _Amount:
 
 @contextmanager
 def _little_to_collect() -> Iterator[None]:
-    """Sets aside what is there, so that collecting between rounds takes no time."""
+    """Sets aside what is there, so that collecting between rounds takes no time.
+
+    What a caller set aside before stays so.
+    """
+    keep = gc.get_freeze_count() > 0
     gc.collect()
     gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if not keep:
+            gc.unfreeze()

@@ -13,7 +13,7 @@ from modeltest.audio.workers import DecodeWorkers
 from modeltest.errors import AudioError, DataError, one_line
 from modeltest.protocols import Backend, Progress, Task
 from modeltest.records import Audio, AudioSource, Generation, Prompt, Request, Response, Sample
-from modeltest.runlog.manifest import digest
+from modeltest.runlog.digests import digest
 from modeltest.runner.plan import CheckedData
 from modeltest.runner.sweep_plan import Block, Point
 from modeltest.tasks.data.files import AUDIO_ENDINGS, walk

@@ -13,7 +13,8 @@ from modeltest.audio.workers import DecodeWorkers
 from modeltest.errors import AudioError, DataError
 from modeltest.protocols import Progress, Task
 from modeltest.records import AudioFacts, Sample
-from modeltest.runlog.digests import SHORT_BYTES, RowsDigest, short_digest
+from modeltest.runlog.digests import SHORT_BYTES, short_digest
+from modeltest.runlog.keys import data_sha256, sample_row
 from modeltest.settings.load import Loaded
 from modeltest.settings.schema import ModelSettings, TaskSettings
 from modeltest.tasks.data.listing import Listing, Problem, find_samples, report_problems
@@ -30,7 +31,7 @@ class CheckedData:
         facts: Per sample, what is known of its clips.
         available: Samples before `--limit`.
         audio_s: Length of all clips to evaluate, seconds.
-        sha256: Identifies ids, labels and audio bytes of the samples to evaluate.
+        sha256: Identifies ids, labels, metadata and audio bytes of the samples to evaluate.
         warnings: For the user; they are recorded with the run.
     """
 
@@ -89,11 +90,11 @@ def check_data(
         raise DataError(f"{task.where('local_dataset_path')}: {error}") from error
     samples = listing.samples if limit is None else listing.samples[:limit]
     problems = list(listing.problems)
-    content = RowsDigest()
+    rows = bytearray()
     progress.start(len(samples), f"checking the clips of {task.name}")
     try:
         with nullcontext(workers) if workers else DecodeWorkers() as inspectors:
-            facts = pack_facts(_inspected(samples, inspectors, problems, content, progress))
+            facts = pack_facts(_inspected(samples, inspectors, problems, rows, progress))
     finally:
         progress.finish()
     if problems:
@@ -106,7 +107,7 @@ def check_data(
         facts=facts,
         available=len(listing.samples),
         audio_s=sum(fact.duration_s for clips in facts for fact in clips),
-        sha256=content.hexdigest(),
+        sha256=data_sha256(rows),
         warnings=(
             *listing.warnings,
             *_copies(samples, facts),
@@ -119,10 +120,10 @@ def _inspected(
     samples: Sequence[Sample],
     workers: DecodeWorkers,
     problems: list[Problem],
-    content: RowsDigest,
+    rows: bytearray,
     progress: Progress,
 ) -> Iterator[tuple[AudioFacts, ...]]:
-    """What is known of each sample's clips; the clips that cannot be used join `problems`."""
+    """What is known of each sample's clips; those that cannot be used join `problems`."""
     here, ahead = tee(samples)
     found = workers.inspect_all(source for sample in ahead for source in sample.audio)
     for sample in here:
@@ -133,7 +134,7 @@ def _inspected(
                 problems.append(Problem(source.name, what))
             else:
                 clips.append(clip)
-        content.add([sample.sample_id, sample.truth, [clip.sha256 for clip in clips]])
+        rows += sample_row(sample, clips)
         progress.advance(1)
         yield tuple(clips)
 

@@ -10,6 +10,7 @@ from modeltest.errors import UsageError
 # What decides replies, scores, times or reports. Paths of settings files and the overrides that
 # led to the settings are left out: the resolved settings are compared instead.
 _COMPARED = (
+    ("schema_version",),
     ("command",),
     ("certified",),
     ("task", "name"),

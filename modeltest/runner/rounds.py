@@ -16,7 +16,7 @@ from typing import Any, Literal
 from modeltest.errors import DeviceError, ModeltestError
 from modeltest.protocols import Backend, Device
 from modeltest.records import Request, Response
-from modeltest.runlog.manifest import digest
+from modeltest.runlog.digests import digest
 from modeltest.runner.load_watch import LoadWatch, suspended_s
 from modeltest.runner.material import Batches
 from modeltest.runner.recovery import OUT_OF_MEMORY

@@ -10,15 +10,17 @@ from typing import Any
 from modeltest.audio.decode import AUDIO_RULE, audio_rule_facts
 from modeltest.errors import StorageError
 from modeltest.protocols import Backend, Device
+from modeltest.runlog.digests import digest
 from modeltest.runlog.layout import PerformancePlace, RunPlace, new_run_id
 from modeltest.runlog.manifest import (
     SCHEMA_VERSION,
-    digest,
     environment_facts,
     place_record,
     write_manifest,
 )
 from modeltest.runner.plan import EvalPlan, settings_record
+
+_TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 
 
 def plan_place(plan: EvalPlan, backend: str, device_label: str, output_dir: Path) -> RunPlace:
@@ -77,13 +79,14 @@ def build_manifest(
     plan: EvalPlan, backend: Backend, device: Device, place: RunPlace
 ) -> dict[str, Any]:
     """Everything that decided the run, as JSON values."""
-    prompt = plan.task.prompt()
+    prompt, asked = plan.task.prompt(), plan.task.generation()
     rendered = backend.render(prompt, num_clips=1)
     task = plan.task_settings.settings
-    identity = {
+    identity: dict[str, Any] = {
         "backend": {"name": backend.name, **backend.identity(plan.certified)},
         "prompt": rendered,
-        "max_new_tokens": plan.task.generation().max_new_tokens,
+        "max_new_tokens": asked.max_new_tokens,
+        "stop_pattern": asked.stop_pattern,
         "long_audio": task.long_audio,
         "audio_rule": AUDIO_RULE,
         "seed": plan.seed,
@@ -101,6 +104,7 @@ def build_manifest(
             "format": prompt.format,
             "rendered": rendered,
             "sha256": digest(rendered),
+            "template_files": _template_files(identity["backend"]),
         },
         "data": {
             "folder": str(task.local_dataset_path),
@@ -121,3 +125,9 @@ def build_manifest(
         "dp": 1,
         **environment_facts(datetime.now()),
     }
+
+
+def _template_files(backend: Mapping[str, Any]) -> dict[str, str]:
+    """Hashes of those of the checkpoint's files that can hold a chat template."""
+    files = backend.get("model", {}).get("files", {})
+    return {name: files[name]["sha256"] for name in _TEMPLATE_FILES if name in files}

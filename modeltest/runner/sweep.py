@@ -88,8 +88,9 @@ def run_blocks(
                 reason = measure(block, known)
                 if reason:
                     lost = dict(_given_up(settings, block.point, reason, measured))
-                    for point in lost.keys() - failures.keys():
-                        log.append(_failure_record(point, lost[point]))
+                    for point, why in lost.items():  # in their order, the failed one first
+                        if point not in failures:
+                            log.append(_failure_record(point, why))
                     failures = {**lost, **failures}
                 else:
                     has_peaks = True

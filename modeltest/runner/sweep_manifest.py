@@ -9,8 +9,9 @@ from typing import Any
 
 from modeltest.audio.decode import AUDIO_RULE, audio_rule_facts
 from modeltest.protocols import Backend, Device
+from modeltest.runlog.digests import digest
 from modeltest.runlog.layout import PerformancePlace
-from modeltest.runlog.manifest import SCHEMA_VERSION, digest, environment_facts, place_record
+from modeltest.runlog.manifest import SCHEMA_VERSION, environment_facts, place_record
 from modeltest.runner.blocks import Sweep
 from modeltest.runner.plan import settings_record
 from modeltest.settings.load import Loaded

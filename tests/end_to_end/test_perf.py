@@ -266,7 +266,8 @@ def test_run_pa_measures_up_to_the_largest_batch(run_pa, tmp_path, one_clip, tin
         (("--run", "weights", "audio", "many"), "positive whole numbers, not 'many'"),
         (("--run", "weights", "audio", "0"), "positive whole numbers, not '0'"),
         (("--run", "weights", "audio", "1", "2", "3", "4"), "usage:"),
-        (("--performance", "no weights", "audio"), "no weights"),
+        (("--performance", "no weights", "audio"), "WEIGHTS no weights: no such folder"),
+        (("--run", "/", "no clips"), "AUDIO_DIR no clips: no such folder"),
     ],
     ids=lambda value: shlex.join(value) if isinstance(value, tuple) else "",
 )
@@ -276,6 +277,13 @@ def test_mistakes_are_one_line_and_exit_2(run_pa, tmp_path, arguments, said):
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_run_pa_explains_itself(run_pa, tmp_path):
+    done = run_pa(tmp_path, "--help")
+    assert done.returncode == 0
+    assert "--performance WEIGHTS AUDIO_DIR [MAX_BATCH" in done.stdout
+    assert "set -euo" not in done.stdout
 
 
 def test_a_long_input_is_one_line_and_exit_2(modeltest, tmp_path):

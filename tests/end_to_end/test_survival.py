@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import json
 import os
 import re
 import shutil
@@ -115,6 +116,11 @@ def wait_for_samples(folder: Path, count: int) -> None:
         time.sleep(0.01)
 
 
+def records(folder: Path) -> list[dict]:
+    lines = [line for path in segments(folder) for line in path.read_bytes().splitlines()]
+    return [json.loads(line[9:]) for line in lines]
+
+
 def reports(folder: Path) -> dict[str, bytes]:
     """Every report file by its name below `outputs`."""
     root = folder / "outputs"
@@ -155,7 +161,7 @@ def run_in_bash(command: str, checkout: Path, folder: Path) -> subprocess.Comple
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_run_in_order_and_the_printed_command_completes_it(
-    start, many, tmp_path, checkout, undisturbed_many, number, code
+    start, modeltest, many, tmp_path, checkout, undisturbed_many, number, code
 ):
     folder = tmp_path / "it's here"
     folder.mkdir()
@@ -167,10 +173,25 @@ def test_a_signal_ends_the_run_in_order_and_the_printed_command_completes_it(
     assert time.monotonic() - begin_s < GONE_S
     assert process.returncode == code, err
     assert "Traceback" not in err
+    stop = [record for record in records(folder) if record["type"] == "stop"]
+    assert stop == [{"type": "stop", "reason": f"interrupted by {number.name}"}]
+    reported = modeltest(folder, "report", "last")
+    assert reported.code == 4
+    assert f"; interrupted by {number.name}" in reported.out.splitlines()[0]
     resumed = run_in_bash(printed_command(err), checkout, Path("/"))
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout.splitlines()[0] == "VALID"
     assert timeless(folder) == undisturbed_many
+
+
+def test_a_run_that_gives_up_says_how_to_continue(modeltest, tmp_path):
+    task = write_task(tmp_path, "clips", NUM_CLIPS)
+    first = min((tmp_path / "clips").iterdir())
+    soundfile.write(first, np.zeros(31 * 16_000, np.float32), 16_000)
+    done = modeltest(tmp_path, *eval_arguments(task, "--fail-on-error", "0", "--bs", "1"))
+    assert done.code == 4, done.err
+    assert "stopped after 1 failed samples" in done.out.splitlines()[0]
+    assert "--resume" in printed_command(done.err)
 
 
 def test_a_signal_while_the_model_loads(start, tmp_path):
@@ -205,9 +226,14 @@ def test_one_process_per_run_and_the_lock_dies_with_its_owner(
     wait_for_samples(tmp_path, 1)
     # Stopped, so that it certainly still holds the run when the other has started.
     process.send_signal(signal.SIGSTOP)
-    second = start(tmp_path, *eval_arguments(many, "--resume", "last"))
-    _, err = second.communicate(timeout=30)
-    assert second.returncode == 2
+    taken_s = []
+    for _ in range(3):  # the fastest, since other work may slow one down
+        begin_s = time.monotonic()
+        second = start(tmp_path, *eval_arguments(many, "--resume", "last"))
+        _, err = second.communicate(timeout=30)
+        taken_s.append(time.monotonic() - begin_s)
+        assert second.returncode == 2
+    assert min(taken_s) < 1.0
     [told] = [line for line in err.splitlines() if line.startswith("modeltest: ")]
     assert f"process {process.pid} on {os.uname().nodename}" in told
     assert modeltest(tmp_path, "list", "runs").out.splitlines()[2].split()[5] == "running"

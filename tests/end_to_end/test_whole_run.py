@@ -95,6 +95,11 @@ def test_the_manifest_names_what_decided_the_run(whole_run):
     assert identity["generation"]["do_sample"] is False
     assert len(identity["generation"]["eos_token_id"]) == 2
     assert manifest["prompt"]["rendered"].endswith("ASSISTANT:")
+    files = identity["model"]["files"]
+    assert manifest["prompt"]["template_files"] == {
+        name: files[name]["sha256"] for name in ("chat_template.json", "tokenizer_config.json")
+    }
+    assert manifest["identity"]["stop_pattern"] == ""
     assert manifest["packages"]["transformers"]
 
 
@@ -125,3 +130,32 @@ def test_list_runs_shows_it(whole_run, modeltest):
     assert done.code == 0
     assert "vocalsound_mini" in done.out
     assert "VALID" in done.out
+
+
+def test_option_logits_are_logged_and_scored_apart(whole_run):
+    results = pandas.read_csv(whole_run.result_file("result"))
+    rows = results[results["metric"] == "acc_option_logits"].set_index("subset")
+    assert set(rows.index) == set(results[results["metric"] == "acc"]["subset"])
+    assert 0.85 <= rows["value"]["all"] <= 0.98
+    assert "acc_option_logits" not in whole_run.out
+    [segment] = (whole_run.run_folder / "log").iterdir()
+    records = [json.loads(line[9:]) for line in segment.read_text().splitlines()]
+    sample = next(record for record in records if record["type"] == "sample")
+    assert len(sample["response"]["option_logits"]) == 6
+    assert all(len(repr(abs(logit))) <= 8 for logit in sample["response"]["option_logits"])
+
+
+def test_stopping_at_the_answer_gives_the_same_answers_in_shorter_replies(
+    whole_run, modeltest, tmp_path
+):
+    done = modeltest(
+        tmp_path, "eval", "vocalsound_mini", "qwen2_audio_tiny", "--stop-at-answer"
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[0] == "VALID: replies end at the answer (--stop-at-answer)"
+    plain, short = (pandas.read_csv(run.result_file("samples")) for run in (whole_run, done))
+    assert list(short["sample_id"]) == list(plain["sample_id"])
+    assert short["answer"].equals(plain["answer"])
+    assert short["output_tokens"].sum() < plain["output_tokens"].sum()
+    manifest = json.loads((done.run_folder / "manifest.json").read_text())
+    assert "Throat" in manifest["identity"]["stop_pattern"]

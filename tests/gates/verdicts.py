@@ -180,12 +180,11 @@ class Gate:
         return self._run(name, command, "INVALID", "5 of 12 samples")
 
     def _key(self, name: str, record: dict[str, Any]) -> str:
-        from modeltest.runlog.manifest import digest, read_manifest
+        from modeltest.runlog.keys import record_row, reply_key
+        from modeltest.runlog.manifest import read_manifest
 
         manifest = read_manifest(run_folder(self.root / name) or self.root)
-        clips = [clip["sha256"] for clip in record["clips"]]
-        identity = manifest["identity_sha256"]
-        return digest([record["sample_id"], record["truth"], clips, identity])
+        return reply_key(record_row(record), manifest["identity_sha256"])
 
     def _clips(self, name: str) -> Path:
         return Path(shutil.copytree(self.data, self.root / f"{name}-data"))

@@ -193,6 +193,31 @@ class TestFailuresCostOneClip:
         assert [isinstance(one, AudioError) for one in results] == [False, True, False, False]
         assert all(same(one, decode(clips[0], RATE)) for one in (results[0], *results[2:]))
 
+    @pytest.mark.parametrize("num_workers", [1, 2])
+    def test_many_clips_ahead_of_several_bad_ones(self, clips, bad_decoder, num_workers):
+        names = ["ok"] * 30
+        names[3] = names[4] = names[20] = "exit"
+        row = [named(clips[number % 5], name) for number, name in enumerate(names)]
+        with DecodeWorkers(num_workers) as workers:
+            results = list(workers.decode_all(row, RATE))
+        assert [isinstance(one, AudioError) for one in results] == [n != "ok" for n in names]
+        for number, (name, result) in enumerate(zip(names, results, strict=True)):
+            assert name != "ok" or same(result, decode(clips[number % 5], RATE))
+
+    def test_long_answers_and_long_names_wait_in_line(self, clips, tmp_path):
+        path = tmp_path / "long.wav"
+        soundfile.write(path, np.random.default_rng(0).uniform(-1, 1, 100_000), RATE)
+        row = [AudioSource(f"{number}" + "é" * 1000, path=path) for number in range(12)]
+        row[5] = AudioSource("read", read=path.read_bytes)
+        with DecodeWorkers() as workers:
+            results = []
+            for audio in workers.decode_all(row, RATE):
+                results.append(audio)
+                time.sleep(0.05)  # the child is ahead and waits to get rid of its answers
+        wanted = decode(row[0], RATE)
+        assert all(same(one, wanted) for one in results)
+        assert len(results) == 12
+
     def test_a_hang_costs_the_next_clip_nothing(self, clips, bad_decoder):
         row = [named(clips[0], name) for name in ("first", "sleep", "next")]
         with DecodeWorkers(timeout_s=1.0) as workers:

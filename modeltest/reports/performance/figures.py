@@ -19,6 +19,8 @@ from modeltest.metrics.timing import (
 from modeltest.runlog.sweep_log import Record
 
 MEASURED_KINDS = ("copies", "task")
+OUTLIER_LEAST_S, OUTLIER_LEAST_SHARE = 0.0001, 0.03
+"""A round this near to the median, in seconds or as a share, is no outlier."""
 STAGES = ("feature", "encoder", "prefill", "decode", "detokenize")
 
 
@@ -53,7 +55,8 @@ class Figures:
         blocks: `output_tokens_per_s` of each round, by pass.
         variation: Coefficient of variation of the blocks' medians.
         drift: Last third against first third of the rounds, as a share.
-        outliers: Rounds whose time is far from all others'.
+        outliers: Rounds whose time is far from all others', by the spread of these and by
+            `OUTLIER_LEAST_S` and `OUTLIER_LEAST_SHARE`.
     """
 
     kind: str
@@ -134,8 +137,13 @@ def point_figures(rounds: Sequence[Record]) -> Figures | None:
         blocks=blocks,
         variation=coefficient_of_variation([percentile(block, 50) for block in blocks]),
         drift=drift([_output_rate(record) for record in timed]),
-        outliers=num_outliers([round_s(record) for record in timed]),
+        outliers=_outliers([round_s(record) for record in timed]),
     )
+
+
+def _outliers(rounds_s: Sequence[float]) -> int:
+    least_s = max(OUTLIER_LEAST_S, OUTLIER_LEAST_SHARE * percentile(rounds_s, 50))
+    return num_outliers(rounds_s, least_s)
 
 
 def round_s(record: Record) -> float:

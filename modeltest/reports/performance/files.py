@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from modeltest.errors import DataError
-from modeltest.reports.files import _append_row
+from modeltest.reports.files import append_row
 from modeltest.reports.performance.csv_files import (
     atb_benchmark_csv,
     benchmark_csv,
@@ -68,4 +68,4 @@ def add_sweep_to_index(content: SweepContent, summary: SweepSummary) -> None:
     place = performance_place_from(content.manifest, content.folder)
     path = str(place.run_folder.relative_to(place.output_dir))
     row = sweep_index_row(content, summary, path)
-    _append_row(place, row)  # type: ignore[arg-type]  # uses `index_file` only
+    append_row(place.index_file, row)

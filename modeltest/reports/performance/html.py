@@ -13,8 +13,9 @@ from modeltest.errors import one_line
 from modeltest.reports.performance.figures import STAGES
 from modeltest.reports.performance.judge import limits
 from modeltest.reports.performance.plots import Plot
+from modeltest.reports.performance.roofline import peak_source
 from modeltest.reports.performance.summary import SweepSummary
-from modeltest.reports.performance.wording import percent, short
+from modeltest.reports.performance.wording import percent, short, signed_percent
 from modeltest.runlog.sweep_log import SweepContent
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def performance_html(
         images=images,
         stages=STAGES,
         peaks=content.peaks,
+        peak_source=peak_source(content.peaks),
         limits=limits(content.manifest),
         torn=content.torn,
     )
@@ -58,7 +60,7 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
         finalize=lambda value: one_line(value) if isinstance(value, str) else value,
     )
-    environment.filters.update(ms=_ms, num=_num, percent=_percent, gib=_gib)
+    environment.filters.update(ms=_ms, num=_num, percent=_percent, signed=signed_percent, gib=_gib)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
 
 

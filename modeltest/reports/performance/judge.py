@@ -6,9 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from modeltest.metrics.timing import median
 from modeltest.records import ValidityName
-from modeltest.reports.performance.figures import Figures
+from modeltest.reports.performance.cache_check import GAIN_LIMIT, SHORTEST_ROUND_S, CacheCheck
+from modeltest.reports.performance.figures import (
+    OUTLIER_LEAST_S,
+    OUTLIER_LEAST_SHARE,
+    Figures,
+)
 from modeltest.reports.performance.replies import Replies
 from modeltest.reports.performance.wording import percent, signed_percent
 from modeltest.runlog.sweep_log import Point, Record
@@ -19,9 +23,10 @@ STABILITY_LIMIT = 0.10
 """Largest spread between passes, and drift from the first third to the last."""
 STABILITY_LIMIT_CERTIFIED = 0.03
 OUTLIER_SHARE_LIMIT = 0.01
+MIN_ROUNDS_OUTLIERS = 20
+"""In fewer rounds the median absolute deviation is itself a matter of chance."""
 GAP_LIMIT_S = 1.0
 OTHER_LOAD_LIMIT = 0.20
-CACHE_GAIN_LIMIT = 0.10
 UNATTRIBUTED_NOTE_SHARE = 0.05
 OUT_OF_MEMORY = "out of memory"
 
@@ -37,6 +42,7 @@ class PointEvidence:
         measured: Those that the figures are made of.
         figures: None where nothing was measured.
         replies: What it answered.
+        cache: Copies against distinct clips; None where they were not compared.
         num_passes: Complete blocks.
         failures: Its `point_failure` records.
         degraded: Its `degraded` records.
@@ -48,6 +54,7 @@ class PointEvidence:
     measured: Sequence[Record]
     figures: Figures | None
     replies: Replies
+    cache: CacheCheck | None
     num_passes: int
     failures: Sequence[Record]
     degraded: Sequence[Record]
@@ -72,13 +79,14 @@ def judge_point(evidence: PointEvidence) -> tuple[Finding, ...]:
         *_failed_requests(evidence),
         *_work_done(evidence),
         *_replies_repeat(evidence),
-        *_undisturbed(evidence),
         *_no_cache(evidence),
         *(f"degraded: {record['reason']}" for record in evidence.degraded),
     ]
     missing = _missing_passes(evidence)
     if missing is None:  # the figures below are not final before the last pass
         reasons = [*_enough(evidence), *_stable(evidence), *reasons]
+    # First what disturbed the machine: it explains much of the rest.
+    reasons = [*_undisturbed(evidence), *reasons]
     findings: list[Finding] = [("INVALID", reason) for reason in dict.fromkeys(reasons)]
     return (*(() if missing is None else (missing,)), *findings)
 
@@ -92,9 +100,15 @@ def _notes(evidence: PointEvidence) -> Iterator[str]:
     figures = evidence.figures
     if figures is None:
         return
-    gain = _cache_gain(evidence)
-    if evidence.point[1] == "fixed" and figures.kind == "copies" and gain is None:
+    if evidence.cache is not None:
+        if note := evidence.cache.note():
+            yield note
+    elif evidence.point[1] == "fixed" and figures.kind == "copies":
         yield "cache check: not run"
+    if figures.round_e2e_s < SHORTEST_ROUND_S:
+        yield (
+            f"rounds below {1000 * SHORTEST_ROUND_S:g} ms: spread, drift and outliers not judged"
+        )
     if all(record.get("other_load") is None for record in evidence.measured):
         yield "other load on the machine: not checked"
     if figures.unattributed_s is not None:
@@ -124,7 +138,7 @@ def _enough(evidence: PointEvidence) -> Iterator[str]:
 
 def _stable(evidence: PointEvidence) -> Iterator[str]:
     figures, limit = evidence.figures, stability_limit(evidence.manifest)
-    if figures is None:
+    if figures is None or figures.round_e2e_s < SHORTEST_ROUND_S:
         return
     if figures.variation is not None and figures.variation > limit:
         yield (
@@ -136,7 +150,8 @@ def _stable(evidence: PointEvidence) -> Iterator[str]:
             f"throughput drifts by {signed_percent(figures.drift)} from the first third to the "
             f"last, limit {percent(limit)}"
         )
-    if figures.outliers > OUTLIER_SHARE_LIMIT * figures.repeats:
+    many = figures.repeats >= MIN_ROUNDS_OUTLIERS
+    if many and figures.outliers > OUTLIER_SHARE_LIMIT * figures.repeats:
         yield (
             f"{figures.outliers} of {figures.repeats} rounds are outliers (more than ten "
             f"standard deviations away), limit {percent(OUTLIER_SHARE_LIMIT)}"
@@ -217,31 +232,8 @@ def _other_load(rounds: Sequence[Record]) -> float | None:
 
 
 def _no_cache(evidence: PointEvidence) -> Iterator[str]:
-    gain = _cache_gain(evidence)
-    if gain is not None and gain > CACHE_GAIN_LIMIT:
-        yield f"repeated clips are {percent(gain)} faster than distinct ones: a cache is at work"
-
-
-def _cache_gain(evidence: PointEvidence) -> float | None:
-    """How much faster repeated clips are; None where that cannot be told.
-
-    Natural replies to distinct clips have other lengths, so their times say nothing.
-    """
-    if evidence.point[1] != "fixed":
-        return None
-    repeated = _median_e2e_s(evidence.rounds, "copies")
-    distinct = _median_e2e_s(evidence.rounds, "distinct")
-    return distinct / repeated - 1 if repeated and distinct else None
-
-
-def _median_e2e_s(rounds: Sequence[Record], kind: str) -> float | None:
-    return median(
-        float(batch["e2e_s"])
-        for record in rounds
-        if record["kind"] == kind
-        for batch in record["batches"]
-        if batch["e2e_s"]
-    )
+    if evidence.cache is not None and (reason := evidence.cache.reason()):
+        yield reason
 
 
 def limits(manifest: Record) -> tuple[str, ...]:
@@ -250,9 +242,14 @@ def limits(manifest: Record) -> tuple[str, ...]:
         f"at least {MIN_ROUNDS} rounds and {MIN_PASSES} passes",
         f"coefficient of variation between passes and drift from the first third of the rounds "
         f"to the last up to {percent(stability_limit(manifest))} (3 % when certified, else 10 %)",
-        f"outliers (ten standard deviations) up to {percent(OUTLIER_SHARE_LIMIT)} of the rounds",
+        f"outliers (ten standard deviations, and at least {percent(OUTLIER_LEAST_SHARE)} and "
+        f"{1000 * OUTLIER_LEAST_S:g} ms) up to {percent(OUTLIER_SHARE_LIMIT)} of the rounds, from "
+        f"{MIN_ROUNDS_OUTLIERS} rounds",
         f"no gap or suspension above {GAP_LIMIT_S:g} s",
         f"other processes up to {percent(OTHER_LOAD_LIMIT)} of the machine",
-        f"repeated clips at most {percent(CACHE_GAIN_LIMIT)} faster than distinct ones",
+        f"repeated clips not proven (by the whole 95 % interval) more than "
+        f"{percent(GAIN_LIMIT)} faster than distinct ones",
+        f"spread, drift, outliers and caches are judged from {1000 * SHORTEST_ROUND_S:g} ms per "
+        "round",
         "no failed request, no degraded point, replies that repeat",
     )

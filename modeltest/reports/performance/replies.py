@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from modeltest.runlog.manifest import digest
+from modeltest.runlog.digests import digest
 from modeltest.runlog.sweep_log import Record
 
 

@@ -6,13 +6,15 @@ that must be read at least; FLOPs are those on real frames and tokens, padding l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from modeltest.reports.performance.figures import STAGES, Figures
 from modeltest.reports.performance.wording import percent
 from modeltest.runlog.sweep_log import Record
 
+PEAK_LOAD_LIMIT = 0.20
+"""Above this share of other load the measured limits are too low to be relied on."""
 FAR_FROM_LIMITS = 0.3
 """Below this share of both limits a stage waits for something else than the hardware."""
 
@@ -50,6 +52,7 @@ class Roofline:
         stages: By name, those whose work and time are known.
         peak_source: How the limits were found.
         bound: One line that says what bounds the point.
+        notes: Why the shares should not be relied on.
     """
 
     mbu: float | None = None
@@ -57,6 +60,7 @@ class Roofline:
     stages: Mapping[str, StageRoof] | None = None
     peak_source: str = ""
     bound: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def point_roofline(
@@ -72,16 +76,59 @@ def point_roofline(
     """
     if figures is None:
         return Roofline()
-    source = str(peaks["source"]) if peaks else ""
+    source = peak_source(peaks)
     stages = _stages(figures, works[0]["stages"], peaks) if works and peaks else {}
     decode = stages.get("decode")
+    mfu = _mfu(figures, works[0]["stages"], peaks) if works and peaks else None
+    doubts = tuple(_doubts(stages, mfu, peaks)) if peaks else ()
     return Roofline(
         mbu=decode.bandwidth_share if decode else None,
-        mfu=_mfu(figures, works[0]["stages"], peaks) if works and peaks else None,
+        mfu=mfu,
         stages=stages,
-        peak_source=source,
+        peak_source="; ".join(part for part in (source, _exceeded(stages, mfu)) if part),
         bound=_bound(name, figures, stages, source),
+        notes=doubts,
     )
+
+
+def peak_source(peaks: Record | None) -> str:
+    """How the limits were found, and what disturbed that."""
+    if peaks is None:
+        return ""
+    load = _other_load(peaks)
+    if load is None or load <= PEAK_LOAD_LIMIT:
+        return str(peaks["source"])
+    return f"{peaks['source']}; other processes used {percent(load)} of the machine meanwhile"
+
+
+def _other_load(peaks: Record) -> float | None:
+    load = peaks.get("other_load")  # older logs have none
+    return float(load) if isinstance(load, (int, float)) else None
+
+
+def _exceeded(stages: Mapping[str, StageRoof], mfu: float | None) -> str:
+    shares = [share for roof in stages.values() for share in _shares(roof)]
+    highest = max([*shares, mfu or 0.0], default=0.0)
+    return f"{percent(highest)} of this was reached" if highest > 1 else ""
+
+
+def _shares(roof: StageRoof) -> tuple[float, float]:
+    return roof.bandwidth_share, roof.compute_share
+
+
+def _doubts(stages: Mapping[str, StageRoof], mfu: float | None, peaks: Record) -> Iterator[str]:
+    """Why shares of the limits may be too high."""
+    load = _other_load(peaks)
+    if load is not None and load > PEAK_LOAD_LIMIT:
+        yield (
+            f"other processes used {percent(load)} of the machine while its limits were "
+            "measured: MBU and MFU may be too high"
+        )
+    if _exceeded(stages, mfu):
+        yield (
+            "more than the machine's limits was reached: they were measured too low, or the "
+            "model fits the processor's cache; MBU and MFU are no shares of a true peak"
+        )
 
 
 def _stages(

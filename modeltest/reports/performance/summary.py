@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modeltest.records import ValidityName, Verdict
+from modeltest.reports.performance.cache_check import CacheCheck, check_cache
 from modeltest.reports.performance.figures import Figures, measured, point_figures
 from modeltest.reports.performance.judge import (
     Finding,
@@ -15,7 +16,7 @@ from modeltest.reports.performance.judge import (
 )
 from modeltest.reports.performance.replies import Replies, point_replies
 from modeltest.reports.performance.roofline import Roofline, point_roofline
-from modeltest.reports.summary import _changes
+from modeltest.reports.summary import changes, source_problems
 from modeltest.runlog.sweep_log import Point, SweepContent
 
 _SEVERITY: tuple[ValidityName, ...] = ("INCOMPLETE", "INVALID", "LIMITED")
@@ -33,6 +34,7 @@ class Row:
         notes: What a reader should know besides.
         figures: None where nothing was measured, or it failed.
         replies: What it answered.
+        cache: Copies against distinct clips; None where they were not compared.
         roofline: How near the machine's limits it comes.
     """
 
@@ -42,6 +44,7 @@ class Row:
     notes: tuple[str, ...]
     figures: Figures | None
     replies: Replies
+    cache: CacheCheck | None
     roofline: Roofline
 
     @property
@@ -116,19 +119,23 @@ def _row(content: SweepContent, point: Point) -> Row:
         measured=timed,
         figures=figures,
         replies=point_replies(timed, outputs, content.of(content.outputs, (1, mode))),
+        # Natural replies to distinct clips have other lengths, so their times say nothing.
+        cache=check_cache(rounds) if mode == "fixed" else None,
         num_passes=sum(block[:2] == point for block in content.blocks),
         failures=failures,
         degraded=content.of(content.degraded, point),
     )
     works = content.of(content.works, point)
+    roofline = point_roofline(f"bs {batch_size} {mode}", figures, works, content.peaks)
     return Row(
         batch_size=batch_size,
         mode=mode,
         findings=judge_point(evidence),
-        notes=point_notes(evidence),
+        notes=(*point_notes(evidence), *roofline.notes),
         figures=figures,
         replies=evidence.replies,
-        roofline=point_roofline(f"bs {batch_size} {mode}", figures, works, content.peaks),
+        cache=evidence.cache,
+        roofline=roofline,
     )
 
 
@@ -137,8 +144,7 @@ def _verdict(content: SweepContent, rows: Sequence[Row]) -> Verdict:
     manifest = content.manifest
     found: list[Finding] = [*_missing_blocks(content, rows)]
     found += [("INVALID", problem) for problem in content.problems]
-    if manifest["tool"]["dirty"]:
-        found.append(("INVALID", "modeltest's own source has local changes"))
+    found += [("INVALID", problem) for problem in source_problems(manifest)]
     found += [
         (word, f"{row.name}: {reason}")
         for row in rows
@@ -155,7 +161,7 @@ def _verdict(content: SweepContent, rows: Sequence[Row]) -> Verdict:
     if content.problems:  # no resuming mends them
         words = ["INVALID"]
     notes = [f"warning: {warning}" for warning in data["warnings"]]
-    notes += _changes({kind: manifest[kind] or {"overrides": []} for kind in ("task", "model")})
+    notes += changes({kind: manifest[kind] or {"overrides": []} for kind in ("task", "model")})
     notes += _shared_notes(rows)
     return Verdict(words[0] if words else "VALID", (*(reason for _, reason in found), *notes))
 

@@ -32,18 +32,14 @@ class AudioFile:
     root: Path
 
     @property
-    def path(self) -> Path:
-        """Where it is."""
-        return self.root / self.relative
-
-    @property
     def name(self) -> str:
         """What a user recognises it by, fit for a message of one line."""
         return one_line(self.relative.as_posix())
 
     def source(self) -> AudioSource:
         """The undecoded clip."""
-        return AudioSource(name=self.name, path=self.path)
+        # As text: a path object per clip and access would cost more than all the rest.
+        return AudioSource(name=self.name, path=os.path.join(self.root, self.relative))
 
 
 @dataclass(frozen=True, slots=True)

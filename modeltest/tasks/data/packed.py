@@ -6,7 +6,6 @@ import json
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
-from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
 import orjson
@@ -14,7 +13,6 @@ import orjson
 from modeltest.records import AudioFacts, AudioSource, Sample
 
 Item = TypeVar("Item")
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Packed(Sequence[Item], Generic[Item]):
@@ -70,14 +68,15 @@ class Packed(Sequence[Item], Generic[Item]):
 
 
 def pack_samples(samples: Iterable[Sample]) -> Packed[Sample]:
-    """Samples packed; what fetches the bytes of a clip without a file is kept as it is."""
+    """Samples packed; what fetches the bytes of a clip without a file is kept as it is.
+
+    The clips' paths come back as text.
+    """
     readers: list[Callable[[], bytes]] = []
 
     def pack(sample: Sample) -> bytes:
         clips = [_packed_source(source, readers) for source in sample.audio]
-        # ASCII JSON keeps what UTF-8 cannot: names of files that are no text.
-        row = [sample.sample_id, sample.truth, dict(sample.metadata), clips]
-        return _encode(row).encode("ascii")
+        return _encoded([sample.sample_id, sample.truth, dict(sample.metadata), clips])
 
     def unpack(content: bytes) -> Sample:
         sample_id, truth, metadata, clips = _decoded(content)
@@ -86,10 +85,17 @@ def pack_samples(samples: Iterable[Sample]) -> Packed[Sample]:
     return Packed(samples, pack, unpack)
 
 
+def _encoded(row: list[Any]) -> bytes:
+    try:
+        return orjson.dumps(row)
+    except TypeError:  # what UTF-8 cannot hold: names of files that are no text
+        return json.dumps(row).encode("ascii")
+
+
 def _decoded(content: bytes) -> Any:
     try:
         return orjson.loads(content)
-    except ValueError:  # what UTF-8 cannot hold
+    except ValueError:
         return json.loads(content)
 
 
@@ -99,9 +105,7 @@ def pack_facts(facts: Iterable[tuple[AudioFacts, ...]]) -> Packed[tuple[AudioFac
 
 
 def _pack_facts(clips: tuple[AudioFacts, ...]) -> bytes:
-    return _encode(
-        [[getattr(clip, name) for name in AudioFacts.__slots__] for clip in clips]
-    ).encode()
+    return _encoded([[getattr(clip, name) for name in AudioFacts.__slots__] for clip in clips])
 
 
 def _unpack_facts(content: bytes) -> tuple[AudioFacts, ...]:
@@ -118,8 +122,4 @@ def _packed_source(source: AudioSource, readers: list[Callable[[], bytes]]) -> l
 
 def _source(clip: list[Any], readers: list[Callable[[], bytes]]) -> AudioSource:
     name, path, *reader = clip
-    return AudioSource(
-        name=name,
-        path=None if path is None else Path(path),
-        read=readers[reader[0]] if reader else None,
-    )
+    return AudioSource(name, path, readers[reader[0]] if reader else None)

@@ -173,7 +173,7 @@ def _rows(folder: Path, dataset: Any, columns: _Columns, reader: LabelReader) ->
         if clip.is_embedded:
             source = AudioSource(name, read=partial(_read_bytes, dataset, columns.audio, index))
         elif clip.path:
-            source = AudioSource(name, path=folder / clip.path)
+            source = AudioSource(name, path=str(folder / clip.path))
         yield _Row(
             name=name,
             source=source,

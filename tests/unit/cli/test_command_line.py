@@ -16,7 +16,7 @@ MODEL_OPTIONS = {"--device", "--dtype", "--attention", "--engine", "--set", "--c
 OPTIONS = {
     "eval": MODEL_OPTIONS
     | {"--bs", "--limit", "--seed", "--output-dir", "--dry-run", "--resume", "--fail-on-error"}
-    | {"--certified"},
+    | {"--certified", "--stop-at-answer"},
     "perf": MODEL_OPTIONS
     | {"--bs", "--modes", "--audio", "--task", "--limit", "--max-input-length"}
     | {"--max-output-length", "--repeats", "--min-seconds", "--passes", "--certified"}

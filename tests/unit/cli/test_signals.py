@@ -61,6 +61,24 @@ def test_the_first_ends_the_work_in_order(start, number):
     assert (process.returncode, err) == (128 + number, "in order\n")
 
 
+DESTRUCTOR = """
+        class Slow:
+            def __del__(self):
+                time.sleep(60)
+
+        Slow()
+        time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_that_meets_a_destructor_ends_the_work_in_order_too(start, number):
+    process = start(DESTRUCTOR)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (128 + number, "in order\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_work_deep_in_a_library_ends_when_the_time_is_over(start, number):
     process = start(IN_C, grace_s=0.5)

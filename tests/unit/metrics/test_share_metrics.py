@@ -85,3 +85,16 @@ def test_the_rates_are_always_made(names: list[str], made: list[str]) -> None:
 def test_an_unknown_metric_is_a_settings_error() -> None:
     with pytest.raises(SettingsError, match="'f1'; known: acc, acc_legacy"):
         make_metrics(["f1"])
+
+
+def test_the_likeliest_option_counts_whatever_the_reply_says() -> None:
+    [metric] = [m for m in make_metrics(["acc_option_logits"]) if m.name == "acc_option_logits"]
+    scores = [
+        Score("sigh", False, None, False, "cough", True),
+        Score("cough", True, "cough", True, "sigh", False),
+        Score(None, False, None, False, "cough", True),
+        Score(None, False, None, False, "cough", True),
+    ]
+    row = metric.aggregate("all", scores, [False, False, False, True])
+    assert (row.value, row.correct, row.total, row.errors) == (0.5, 2, 4, 1)
+    assert row.ci_method == "wilson"

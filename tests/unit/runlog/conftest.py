@@ -38,7 +38,7 @@ def sample() -> Callable[..., dict[str, Any]]:
 def eval_manifest() -> dict[str, Any]:
     """The manifest of an accuracy run; without an identity, so that any key is its own."""
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "command": "eval",
         "started": "2025-03-09T17:45:03+08:00",
         "place": {"run_id": "174503-0a1b2c"},

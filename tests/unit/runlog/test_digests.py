@@ -2,8 +2,7 @@ import hashlib
 
 import pytest
 
-from modeltest.runlog.digests import RowsDigest, short_digest
-from modeltest.runlog.manifest import digest
+from modeltest.runlog.digests import RowsDigest, digest, short_digest
 
 
 @pytest.mark.parametrize(

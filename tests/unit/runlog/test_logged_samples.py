@@ -5,6 +5,7 @@ import random
 import pytest
 
 from modeltest.errors import DataError
+from modeltest.runlog import logged_samples
 from modeltest.runlog.manifest import write_manifest
 from modeltest.runlog.run_log import read_run
 from modeltest.runlog.segment import encode_line
@@ -61,3 +62,14 @@ def test_a_log_that_changes_after_it_was_read_is_refused(log, sample, tmp_path, 
         path.write_bytes(content[:-9] if change == "cut" else content.replace(b"id1", b"id7"))
     with pytest.raises(DataError, match=r"s000\.jsonl: "):
         list(run.samples)
+
+
+def test_a_signal_while_one_record_is_read_is_not_swallowed(log, sample, monkeypatch):
+    run = log([sample(0), sample(1)])
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(logged_samples._OpenSegments, "__exit__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.samples[0]

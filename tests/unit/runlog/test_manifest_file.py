@@ -10,8 +10,8 @@ import pytest
 
 from modeltest.errors import DataError
 from modeltest.runlog.atomic import write_atomically
+from modeltest.runlog.digests import digest
 from modeltest.runlog.manifest import (
-    digest,
     environment_facts,
     read_manifest,
     write_manifest,
@@ -95,10 +95,12 @@ def test_reports_are_readable_by_all_whatever_the_umask(tmp_path):
     assert stat.S_IMODE((tmp_path / "a.csv").stat().st_mode) == 0o644
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", True, 1.0, None])
 def test_another_schema_is_refused_with_both_versions(tmp_path, version):
     write_manifest(tmp_path, {"schema_version": version})
-    with pytest.raises(DataError, match=f"version {version}, this modeltest reads version 1"):
+    with pytest.raises(
+        DataError, match=f"version {version}, this modeltest reads versions 1 and 2"
+    ):
         read_manifest(tmp_path)
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from modeltest.errors import DataError
-from modeltest.runlog.manifest import digest, read_manifest, write_manifest
+from modeltest.runlog.digests import digest
+from modeltest.runlog.manifest import read_manifest, write_manifest
 from modeltest.runlog.run_log import read_run
 
 PATHS = [

@@ -3,12 +3,14 @@
 import os
 import random
 import re
+from dataclasses import replace
 
 import pytest
 
 from modeltest.errors import DataError, StorageError
 from modeltest.records import AudioFacts, AudioSource, Sample
-from modeltest.runlog.keys import sample_key
+from modeltest.runlog import first_version
+from modeltest.runlog.keys import data_sha256, record_row, reply_key, sample_key, sample_row
 from modeltest.runlog.manifest import write_manifest
 from modeltest.runlog.repair import repair
 from modeltest.runlog.run_log import open_segment, phase_record, read_run
@@ -116,20 +118,90 @@ def test_each_opened_segment_is_a_new_file_named_by_host_rank_and_start(write, s
     assert ids(read_run(folder)) == ["id0", "id3"]
 
 
-def test_a_key_covers_sample_truth_audio_and_identity():
+def test_a_key_covers_sample_truth_metadata_audio_identity_and_repeat():
     clip = AudioFacts("ab" * 32, 99, 1.0, 16_000, 1, "FLAC/PCM_16")
     other = AudioFacts("cd" * 32, 99, 1.0, 16_000, 1, "FLAC/PCM_16")
     source = (AudioSource("a.flac"),)
+    plain = Sample("a", source, "cough", {"age": "27", "gender": "female"})
     keys = [
-        sample_key(Sample("a", source, "cough"), (clip,), "identity"),
-        sample_key(Sample("b", source, "cough"), (clip,), "identity"),
-        sample_key(Sample("a", source, "sneeze"), (clip,), "identity"),
-        sample_key(Sample("a", source, "cough"), (other,), "identity"),
-        sample_key(Sample("a", source, "cough"), (clip,), "another prompt"),
+        sample_key(plain, (clip,), "identity"),
+        sample_key(replace(plain, sample_id="b"), (clip,), "identity"),
+        sample_key(replace(plain, truth="sneeze"), (clip,), "identity"),
+        sample_key(replace(plain, metadata={"age": "27", "gender": "male"}), (clip,), "identity"),
+        sample_key(replace(plain, metadata={}), (clip,), "identity"),
+        sample_key(plain, (other,), "identity"),
+        sample_key(plain, (clip, clip), "identity"),
+        sample_key(plain, (clip,), "another prompt"),
+        reply_key(sample_row(plain, (clip,)), "identity", repeat=1),
     ]
-    assert len(set(keys)) == 5
-    moved = Sample("a", (AudioSource("elsewhere/a.flac"),), "cough", {"gender": "female"})
+    assert len(set(keys)) == len(keys)
+    moved = Sample("a", (AudioSource("b/a.flac"),), "cough", {"gender": "female", "age": "27"})
     assert sample_key(moved, (clip,), "identity") == keys[0]
+
+
+def test_the_parts_of_a_key_cannot_be_shifted():
+    def key(sample_id, truth, **metadata):
+        return sample_key(Sample(sample_id, (), truth, metadata), (), "identity")
+
+    keys = [
+        key("a", "b"),
+        key("a', 'b", ""),
+        key("ab", ""),
+        key("a", "", b=""),
+        key("a", "", b="'"),
+    ]
+    assert len({*keys, key("\ud800", ""), key("\\ud800", ""), key("é", ""), key("e", "")}) == 9
+
+
+@pytest.fixture
+def whole(eval_manifest, sample):
+    """Two samples as a run of an identity logs them, and its manifest."""
+
+    def make(version, **metadata):
+        records = [{**sample(index), "metadata": metadata or {"age": "27"}} for index in (0, 1)]
+        if version == 1:
+            for record in records:
+                record["key"] = first_version.record_key(record, "identity")
+            sha256 = first_version.data_sha256(records)
+        else:
+            for record in records:
+                record["key"] = reply_key(record_row(record), "identity")
+            sha256 = data_sha256(b"".join(map(record_row, records)))
+        data = {**eval_manifest["data"], "num_samples": 2, "sha256": sha256}
+        eval_manifest.update(schema_version=version, identity_sha256="identity", data=data)
+        return records
+
+    return make
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_keys_and_data_are_those_of_the_manifests_version(write, whole, version):
+    first, second = whole(version)
+    run = read_run(write(a=[second], b=[first]))
+    assert (ids(run), run.problems) == (["id0", "id1"], ())
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_sample_of_another_identity_is_a_stranger(write, whole, version):
+    first, second = whole(version)
+    run = read_run(write(a=[first, {**second, "key": first["key"][::-1]}]))
+    assert run.problems == ("1 samples in the log belong to another run",)
+
+
+def test_edited_metadata_belongs_to_another_run(write, whole):
+    first, second = whole(2)
+    run = read_run(write(a=[first, {**second, "metadata": {"age": "72"}}]))
+    assert run.problems == ("1 samples in the log belong to another run",)
+
+
+def test_samples_whose_metadata_is_not_the_manifests(write, whole, eval_manifest):
+    whole(2, age="72")
+    data = eval_manifest["data"]
+    records = whole(2)
+    eval_manifest["data"] = data
+    assert read_run(write(a=records)).problems == (
+        "the samples in the log are not those of the manifest",
+    )
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "link to itself"])

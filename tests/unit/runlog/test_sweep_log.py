@@ -7,17 +7,18 @@ from modeltest.runlog.manifest import write_manifest
 from modeltest.runlog.segment import SegmentWriter
 from modeltest.runlog.sweep_log import read_sweep
 
-MANIFEST = {
-    "schema_version": 1,
-    "command": "perf",
-    "sweep": {"batch_sizes": [2, 1], "modes": ["fixed", "natural"]},
-}
-
 
 def timed(batch_size, pass_number, number, e2e_s=1.0, mode="fixed"):
     return {
         "type": "round", "batch_size": batch_size, "mode": mode, "pass": pass_number,
-        "kind": "copies", "number": number, "batches": [{"e2e_s": e2e_s}],
+        "kind": "copies", "number": number, "start_s": 1.0, "end_s": 2.0, "suspended_s": None,
+        "batches": [
+            {
+                **dict.fromkeys(("feature_s", "encoder_s", "prefill_s", "ttft_s", "step_s")),
+                "e2e_s": e2e_s, "detokenize_s": None, "audio_s": 1.0, "input_tokens": [None],
+                "output_tokens": [1], "audio_tokens": None, "outputs_sha256": "", "errors": [],
+            }
+        ],
     }  # fmt: skip
 
 
@@ -26,11 +27,11 @@ def end(batch_size, pass_number, mode="fixed"):
 
 
 @pytest.fixture
-def write(tmp_path):
+def write(tmp_path, perf_manifest):
     """Writes segments, in this order, and reads the sweep."""
 
-    def write_segments(*segments, manifest=MANIFEST):
-        write_manifest(tmp_path, manifest)
+    def write_segments(*segments, **changes):
+        write_manifest(tmp_path, {**perf_manifest, **changes})
         for number, records in enumerate(segments):
             with SegmentWriter(tmp_path / "log" / f"h-0-{number}.jsonl") as segment:
                 for record in records:
@@ -82,8 +83,8 @@ def test_other_records_by_kind(write):
     content = write(
         [
             {"type": "phase", "name": "load", "seconds": 1.0},
-            {"type": "peaks", "flops_per_s": 1.0},
-            {"type": "peaks", "flops_per_s": 2.0},
+            {"type": "peaks", "bandwidth_bytes_per_s": 1, "flops_per_s": 1.0, "source": ""},
+            {"type": "peaks", "bandwidth_bytes_per_s": 1, "flops_per_s": 2.0, "source": ""},
             {"type": "work", **key, "stages": {}},
             timed(1, 0, 0),
             {"type": "outputs", **key, "pass": 0, "items": []},
@@ -128,4 +129,4 @@ def test_damage_inside_is_a_problem(write, tmp_path):
 
 def test_another_commands_run_is_refused(write):
     with pytest.raises(DataError, match="is a run of modeltest eval, not of modeltest perf"):
-        write([], manifest={**MANIFEST, "command": "eval"})
+        write([], command="eval")

@@ -12,9 +12,11 @@ from modeltest.devices.cpu import CpuDevice
 from modeltest.errors import ModelError
 from modeltest.protocols import Device, Progress
 from modeltest.records import Prompt, Request, Response, Timing
-from modeltest.runlog.manifest import digest, write_manifest
+from modeltest.runlog.digests import digest
+from modeltest.runlog.manifest import SCHEMA_VERSION, write_manifest
 from modeltest.runlog.run_log import RunContent, open_segment, read_run
 from modeltest.runner.accuracy import Work, evaluate
+from modeltest.runner.logged_replies import LoggedReplies
 from modeltest.runner.plan import check_data
 from modeltest.settings.load import Loaded
 from modeltest.settings.schema import TaskSettings
@@ -122,24 +124,27 @@ def run_script(settings, tmp_path, progress) -> Callable[..., Any]:
         max_failed: int | None = None,
         prefetch: bool = True,
         folder: str = "run",
-        done_keys: frozenset[bytes] = frozenset(),
+        logged: LoggedReplies | None = None,
         **manifest: int,
     ) -> RunContent:
         data = check_data(Loaded("t", settings, ((Path("t.yaml"), ""),), (), {}), limit, progress)
         task = make_task("t", settings)
         work = Work(
             task, data.samples, data.facts, batch_size, False, "identity",
-            done_keys=done_keys, max_failed=max_failed,
+            done_keys=logged.keys if logged else frozenset(), max_failed=max_failed,
         )  # fmt: skip
         run_folder = tmp_path / folder
         run_folder.mkdir()
         with open_segment(run_folder) as segment:
-            evaluate(work, backend, device or CpuDevice(), segment, progress, prefetch=prefetch)
+            evaluate(
+                work, backend, device or CpuDevice(), segment, progress, logged=logged,
+                prefetch=prefetch,
+            )  # fmt: skip
         content = {
-            "schema_version": 1,
+            "schema_version": SCHEMA_VERSION,
             "command": "eval",
             "started": "",
-            "place": {},
+            "place": {"run_id": ""},
             "task": {"name": "t", "overrides": [], "settings": settings.model_dump(mode="json")},
             "model": {"name": "m", "overrides": [], "settings": {"attention": "sdpa"}},
             "prompt": {"rendered": ""},

@@ -9,10 +9,13 @@ import soundfile
 from modeltest.errors import DataError, ModelError
 from modeltest.records import AudioFacts
 from modeltest.reports.summary import summarise
-from modeltest.runlog.digests import short_digest
+from modeltest.runlog.run_log import read_run
 from modeltest.runner.batches import batch_plan
+from modeltest.runner.logged_replies import LoggedReplies
 from modeltest.runner.plan import check_data, long_clips
 from modeltest.settings.load import Loaded
+
+PADDED = "1 clips are too short for the model and were padded"
 
 
 def figures(summary, subset, metric="acc"):
@@ -27,7 +30,7 @@ def test_a_long_clip_is_an_error_that_stays_in_the_total(run_script, scripted):
     assert figures(summary, "class=sniff") == (0, 1, 0, 1)
     assert figures(summary, "gender=male") == (2, 3, 0, 1)
     assert summary.verdict.validity == "INVALID"
-    assert summary.verdict.reasons == ("1 of 5 samples failed",)
+    assert summary.verdict.reasons == ("1 of 5 samples failed", PADDED)
 
 
 def test_truncation_is_asked_for(run_script, scripted, settings, progress):
@@ -62,18 +65,56 @@ def test_a_batch_of_which_a_reply_is_missing_is_run_whole(run_script, scripted, 
     backend = scripted()
     backend.max_audio_s = 30.0
     done = run_script(backend, batch_size=2, prefetch=prefetch)
-    keys = {record["sample_id"]: record["key"] for record in done.samples}
     # Batches: sniff and cough (f), cough (m) and sneeze, laughter.
-    have = [keys[name] for name in ("m0002_0_sniff", "f0001_0_cough", "f0001_0_sneeze")]
+    have = logged(done, "m0002_0_sniff", "f0001_0_cough", "f0001_0_sneeze")
     again = scripted()
     again.max_audio_s = 30.0
-    run = run_script(
-        again, batch_size=2, prefetch=prefetch, folder="again",
-        done_keys=frozenset(map(short_digest, have)),
-    )  # fmt: skip
+    run = run_script(again, batch_size=2, prefetch=prefetch, folder="again", logged=have)
     assert again.batches == [["m0002_0_cough", "f0001_0_sneeze"], ["m0002_0_laughter"]]
     assert [record["sample_id"] for record in run.samples] == ["m0002_0_cough", "m0002_0_laughter"]
     assert [record["index"] for record in run.samples] == [2, 3]
+
+
+def logged(run, *names) -> LoggedReplies:
+    return LoggedReplies([record for record in run.samples if record["sample_id"] in names])
+
+
+def test_a_reply_that_contradicts_the_log_is_logged_too_and_makes_the_run_invalid(
+    run_script, scripted, tmp_path
+):
+    first = run_script(scripted(), batch_size=2, limit=3)
+    have = logged(first, "m0002_0_cough")  # with f0001_0_cough in a batch
+    changed = scripted(m0002_0_cough="E: Sneeze")
+    again = run_script(changed, batch_size=2, limit=3, folder="again", logged=have)
+    by_id = {record["sample_id"]: record["response"]["text"] for record in again.samples}
+    assert by_id["m0002_0_cough"] == "E: Sneeze"
+    for path in (first.folder / "log").iterdir():
+        path.rename(again.folder / "log" / f"0-{path.name}")
+    run = read_run(again.folder)
+    assert run.problems == ("two different replies for m0002_0_cough",)
+    assert summarise(run).verdict.validity == "INVALID"
+
+
+@pytest.mark.parametrize("reply", ["C", RuntimeError("boom")], ids=["the same", "a failure"])
+def test_the_same_reply_or_a_failure_contradicts_nothing(run_script, scripted, reply):
+    first = run_script(scripted(), batch_size=2, limit=3)
+    have = logged(first, "m0002_0_cough")
+    backend = scripted(m0002_0_cough=reply)
+    again = run_script(backend, batch_size=2, limit=3, folder="again", logged=have)
+    assert "m0002_0_cough" in backend.batches[0]
+    assert [r["sample_id"] for r in again.samples] == ["f0001_0_cough", "f0001_0_sneeze"]
+
+
+def test_metadata_is_part_of_the_data(settings, progress):
+    def sha256(**changes):
+        changed = settings.model_copy(update=changes)
+        task = Loaded("t", changed, ((Path("t.yaml"), ""),), (), {})
+        return check_data(task, None, progress).sha256
+
+    label = settings.label
+    others = label.model_copy(update={"rename": {"gender": {"f": "woman", "m": "man"}}})
+    assert sha256() == sha256()
+    assert sha256() != sha256(label=others)
 
 
 def test_clips_of_one_length_stay_in_the_tasks_order():
@@ -108,7 +149,7 @@ def test_unparsed_is_not_correct_and_has_its_own_column(run_script, scripted):
     assert figures(summary, "all", "acc_legacy")[:2] == (3, 5)
     assert summary.value("all", "unparsed_rate").value == pytest.approx(0.2)
     assert summary.verdict.validity == "VALID"
-    assert summary.verdict.reasons == ("1 of 5 replies unparsed",)
+    assert summary.verdict.reasons == ("1 of 5 replies unparsed", PADDED)
     row = dict(zip(summary.confusion.columns, summary.confusion.counts[1], strict=True))
     assert row == {"laughter": 0, "cough": 1, "sneeze": 0, "sniff": 0, "unparsed": 1, "error": 0}
 
@@ -134,7 +175,7 @@ def test_a_run_that_stopped_early_is_incomplete(run_script, scripted):
     backend.max_audio_s = 30.0
     summary = summarise(run_script(backend, num_samples=6, num_available=6))
     assert summary.verdict.validity == "INCOMPLETE"
-    assert summary.verdict.reasons == ("5 of 6 samples evaluated",)
+    assert summary.verdict.reasons == ("5 of 6 samples evaluated", PADDED)
 
 
 def test_all_problems_of_the_data_are_listed_together(settings, progress):

@@ -5,7 +5,11 @@ import time
 
 import pytest
 
-from modeltest.runner.prefetch import prefetched
+from modeltest.runner import prefetch
+
+
+def prefetched(make, items, stop):
+    return prefetch.prefetched((make(item) for item in items), stop)
 
 
 def names():
@@ -52,21 +56,14 @@ def test_leaving_early_stops_the_work_ahead(leave):
         stopped.append(True)
         released.set()
 
-    def items():
-        yield from (0, 1, 2)
-        raise KeyboardInterrupt
-
-    results = prefetched(make, items(), stop)
+    results = prefetched(make, range(3), stop)
     begin_s = time.monotonic()
     assert next(results) == 0
     if leave == "close":
         results.close()
     else:
-        released.set()
-        assert next(results) == 1
-        released.clear()
         with pytest.raises(KeyboardInterrupt):
-            next(results)
+            results.throw(KeyboardInterrupt)
     assert time.monotonic() - begin_s < 5
     assert stopped == [True]
     assert names() == []

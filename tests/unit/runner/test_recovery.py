@@ -64,7 +64,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_answers(run_scri
     assert device.freed == 3
     summary = summarise(run)
     assert summary.verdict.validity == "VALID"
-    assert summary.verdict.reasons == ("3 batches were split (out of memory)",)
+    assert summary.verdict.reasons[0] == "3 batches were split (out of memory)"
 
 
 def test_what_is_prepared_is_for_the_whole_batch_only(run_script, capacity):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from modeltest.devices.cpu import CpuDevice
+from modeltest.devices.peaks import Peaks
 from modeltest.errors import DataError, DeviceError, ModelError, ModeltestError
 from modeltest.records import (
     Audio,
@@ -25,6 +26,7 @@ from modeltest.runlog.manifest import write_manifest
 from modeltest.runlog.run_log import open_segment
 from modeltest.runlog.sweep_log import SweepContent, read_sweep
 from modeltest.runner.blocks import FIRST_WARM_UPS, BlockMeasurer, Sweep
+from modeltest.runner.load_watch import LoadWatch
 from modeltest.runner.material import Clip, Material
 from modeltest.runner.sweep import missing_blocks, run_blocks, what_is_logged
 from modeltest.runner.sweep_plan import Block, Point, SweepSettings
@@ -118,8 +120,17 @@ def out_of_memory_at(size: int) -> Callable[[Sequence[Request]], Exception | Non
     return lambda requests: MemoryError() if len(requests) >= size else None
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _little_to_collect():
+    """Collecting before each of hundreds of blocks takes long where all tests' modules are."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
-def measure(tmp_path, progress) -> Callable[..., SweepContent]:
+def measure(tmp_path, progress, perf_manifest) -> Callable[..., SweepContent]:
     """Measures what the log lacks, and reads the run back."""
 
     def run(
@@ -130,8 +141,7 @@ def measure(tmp_path, progress) -> Callable[..., SweepContent]:
         max_input_tokens: int | None = None,
     ) -> SweepContent:
         if not (tmp_path / "manifest.json").exists():
-            content = {"schema_version": 1, "command": "perf", "sweep": plan.record()}
-            write_manifest(tmp_path, content)
+            write_manifest(tmp_path, {**perf_manifest, "sweep": plan.record()})
         logged = what_is_logged(read_sweep(tmp_path))
         sweep = Sweep(plan, asked or material(), "fp32", "sdpa", max_input_tokens)
         with open_segment(tmp_path) as segment:
@@ -269,12 +279,14 @@ def test_failed_points_are_not_tried_again(measure):
 
 @pytest.mark.parametrize("fails", [None, out_of_memory_at(2)])
 def test_no_garbage_is_collected_while_something_is_timed(measure, fails):
+    gc.unfreeze()
     assert gc.isenabled()
     backend = TimedBackend(fails)
     measure(backend, settings(batch_sizes=(1, 2)))
     assert set(backend.collecting) == {False}
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
+    gc.freeze()  # as the other tests want it
 
 
 def test_distinct_rounds_hold_nothing_that_was_heard_before(measure):
@@ -320,6 +332,17 @@ def test_a_round_says_what_was_seen(measure):
     outputs = content.outputs[0]
     assert [item for item, _ in outputs["items"]] == ["cough#0", "cough#1"]
     assert (outputs["correct"], outputs["total"]) == (None, 2)
+
+
+def test_the_machines_limits_are_recorded_with_the_load_of_others(measure, monkeypatch):
+    peaks = Peaks(1e9, 2e9, "measured: by hand")
+    monkeypatch.setattr("modeltest.devices.peaks.measure_peaks", lambda _device, _dtype: peaks)
+    monkeypatch.setattr(LoadWatch, "other_load", lambda _self: 0.25)
+    backend = TimedBackend()
+    backend.name = "scripted"
+    content = measure(backend, settings(batch_sizes=(1,)))
+    assert content.peaks["source"] == "measured: by hand"
+    assert content.peaks["other_load"] == 0.25
 
 
 def test_work_is_recorded_once_per_point(measure):

@@ -83,8 +83,8 @@ def records(modes=("fixed", "natural")) -> list[dict[str, Any]]:
             # Decode at 60 % of 20 GB/s: 0.6 * 20e9 * 0.68 * batch_s bytes.
             seconds = batch_s(size, mode)
             stages = {
-                "encoder": work(0.3e12 * 0.10 * seconds, 1.25, 2e8),
-                "prefill": work(0.5e12 * 0.15 * seconds, 1.0, 3e8),
+                "encoder": work(0.3e12 * 0.10 * seconds, 1.25, 1e8),
+                "prefill": work(0.5e12 * 0.15 * seconds, 1.0, 2e8),
                 "decode": work(0.001e12 * size, 1.0, 12e9 * 0.68 * seconds),
             }
             found.append({"type": "work", "batch_size": size, "mode": mode, "stages": stages})

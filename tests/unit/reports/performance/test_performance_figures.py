@@ -180,6 +180,38 @@ def test_a_table_of_peaks_is_not_called_measured(make_sweep):
     assert "60 % of the peak bandwidth" in row(make_sweep(change), 1).roofline.bound
 
 
+def test_peaks_that_were_measured_under_load_say_so(make_sweep):
+    def change(_, logged):
+        next(r for r in logged if r["type"] == "peaks")["other_load"] = 0.35
+
+    row = summarise_sweep(make_sweep(change)).rows[0]
+    assert row.roofline.peak_source.endswith(
+        "bf16; other processes used 35 % of the machine meanwhile"
+    )
+    assert any("used 35 % of the machine while its limits" in note for note in row.notes)
+    assert row.valid
+
+
+def test_a_limit_that_was_exceeded_is_called_too_low(make_sweep):
+    def change(_, logged):
+        next(r for r in logged if r["type"] == "peaks")["bandwidth_bytes_per_s"] = 10e9
+
+    row = summarise_sweep(make_sweep(change)).rows[0]
+    assert row.roofline.mbu == pytest.approx(1.2, rel=0.01)
+    assert row.roofline.peak_source.endswith("; 120 % of this was reached")
+    assert any("more than the machine's limits was reached" in note for note in row.notes)
+
+
+@pytest.mark.parametrize("load", [None, 0.2, "much"])
+def test_other_load_that_is_small_or_unknown_is_not_told(make_sweep, load):
+    def change(_, logged):
+        next(r for r in logged if r["type"] == "peaks")["other_load"] = load
+
+    row = summarise_sweep(make_sweep(change)).rows[0]
+    assert row.roofline.peak_source == "measured: copy of 256 MiB, matmul n=2048, bf16"
+    assert row.notes == ()
+
+
 def test_no_peaks_no_utilisation(make_sweep):
     content = make_sweep(lambda _, logged: logged.pop(1))
     found = row(content, 1)

@@ -131,6 +131,40 @@ def test_outliers(judged):
     invalid(outcome, "1 of 20 rounds are outliers")
 
 
+def test_few_rounds_have_no_outliers(judged):
+    # 15 rounds in five passes: their spread is judged pass by pass, but no single one of them.
+    def change(logged):
+        drop(logged, number=3, kind="copies", batch_size=2)
+        for record in logged:
+            if (record.get("pass"), record.get("number"), record.get("kind")) == (2, 1, "copies"):
+                slow(record, 3)
+
+    row, _ = judged(change)
+    assert row.reasons == ()
+    assert row.figures.outliers == 1
+
+
+@pytest.mark.parametrize(("scale", "factor"), [(1.0, 1.02), (0.01, 1.05)], ids=["2 %", "70 µs"])
+def test_a_small_difference_is_no_outlier(judged, scale, factor):
+    def each(record):
+        odd = (record["pass"], record["number"]) == (2, 1)
+        seconds = 0.14 * scale * (factor if odd else 1 + 1e-6 * record["number"])
+        slow(record, seconds / record["batches"][0]["e2e_s"])
+
+    row, _ = judged(each=each)
+    assert row.figures.outliers == 0
+
+
+def test_rounds_of_microseconds_are_not_judged_by_their_spread(judged):
+    row, _ = judged(
+        each=lambda r: slow(r, 1e-4 * (1.0, 1.5, 2.0, 0.5, 3.0)[r["pass"]]),
+        manifest_change=lambda manifest: manifest["sweep"].update(min_seconds=1e-6),
+    )
+    assert row.valid
+    assert "rounds below 1 ms: spread, drift and outliers not judged" in row.notes
+    assert "cache check: rounds below 1 ms tell nothing" in row.notes
+
+
 def test_suspension(judged):
     outcome = judged(each=lambda r: r.update(suspended_s=1.5 if r["number"] == 1 else 0.0))
     invalid(outcome, "suspended for 1.5 s, limit 1 s")
@@ -240,8 +274,16 @@ def test_a_hidden_cache(judged):
     # Repeated clips take 1/1.25 of what distinct ones do.
     invalid(
         judged(each=lambda record: slow(record, 0.8)),
-        "repeated clips are 25 % faster than distinct ones: a cache is at work",
+        "repeated clips are 25 % faster than distinct ones (95 % interval +24.",
     )
+
+
+def test_what_disturbed_the_machine_comes_first(judged):
+    def each(record):
+        slow(record, (1.0, 1.25, 1.4, 0.85, 1.0)[record["pass"]])
+        record["other_load"] = 0.5
+
+    invalid(judged(each=each), "other processes used 50 %", "coefficient of variation")
 
 
 def test_a_cache_check_that_did_not_run_is_told(judged):

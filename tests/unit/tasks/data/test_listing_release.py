@@ -55,7 +55,7 @@ def test_the_test_split_alone_is_listed(release, task):
     ]
     assert [sample.truth for sample in listing.samples] == ["cough", "throatclearing"]
     assert listing.samples[0].audio[0].name == "audio_16k/f0001_0_cough.wav"
-    assert listing.samples[0].audio[0].path == root / "audio_16k" / "f0001_0_cough.wav"
+    assert listing.samples[0].audio[0].path == str(root / "audio_16k" / "f0001_0_cough.wav")
     assert listing.samples[0].metadata == {"speaker": "f0001", "gender": "female"}
     assert (listing.layout, listing.problems) == ("release tree (audio_16k)", ())
     assert listing.passed_over == {".json": 1}
@@ -121,7 +121,7 @@ def test_another_audio_ending_will_do(release, write, task):
 def test_the_very_name_comes_before_another_ending(release, write, task):
     root = release("f0001_0_cough")
     write("audio_16k/f0001_0_cough.flac")
-    assert find_samples(task(root)).samples[0].audio[0].path.suffix == ".wav"
+    assert find_samples(task(root)).samples[0].audio[0].path.endswith(".wav")
 
 
 def test_two_other_endings_are_a_problem(release, write, task):

@@ -109,7 +109,7 @@ def test_paths_without_bytes_are_files(write, task, tmp_path):
     )
     data.save_to_disk(tmp_path / "saved")
     (sample,) = find_samples(task(tmp_path / "saved")).samples
-    assert sample.audio[0].path == root / "f0001_0_cough.flac"
+    assert sample.audio[0].path == str(root / "f0001_0_cough.flac")
     assert sample.sample_id == "f0001_0_cough"
 
 

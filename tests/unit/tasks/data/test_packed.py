@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 from modeltest.records import AudioFacts, AudioSource, Sample
@@ -7,9 +5,9 @@ from modeltest.tasks.data.found import without_duplicates
 from modeltest.tasks.data.packed import pack_facts, pack_samples
 
 SAMPLES = [
-    Sample("b", (AudioSource("x/b.wav", Path("/data/x/b.wav")),), "cough", {"gender": "female"}),
-    Sample("a ü", (AudioSource("a\\udcff", Path("/data/\udcff\n.wav")),), "sigh"),
-    Sample("c", (AudioSource("row", read=lambda: b"c"), AudioSource("two", Path("2"))), "cough"),
+    Sample("b", (AudioSource("x/b.wav", "/data/x/b.wav"),), "cough", {"gender": "female"}),
+    Sample("a ü", (AudioSource("a\\udcff", "/data/\udcff\n.wav"),), "sigh"),
+    Sample("c", (AudioSource("row", read=lambda: b"c"), AudioSource("two", "2")), "cough"),
     Sample("d", (AudioSource("row", read=lambda: b"d"),), "sneeze"),
 ]
 
@@ -44,7 +42,7 @@ def test_facts_come_back_as_they_were():
 
 def test_samples_are_sorted_by_id_and_then_by_clip():
     def sample(sample_id, name):
-        return Sample(sample_id, (AudioSource(name, Path(name)),), "cough")
+        return Sample(sample_id, (AudioSource(name, name),), "cough")
 
     given = [sample("ab", "1"), sample("a", "9"), sample("a b", "3"), sample("a", "2")]
     kept, problems = without_duplicates(given)
