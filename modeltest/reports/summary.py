@@ -207,7 +207,7 @@ def changes(manifest: Mapping[str, Any]) -> list[str]:
         for text in manifest[kind]["overrides"]
     ]
     changed = [text for text in overrides if not text.startswith(_RECORDED_ELSEWHERE)]
-    notes = [f"changed by --set: {', '.join(changed)}"] if changed else []
+    notes = [f"settings changed: {', '.join(changed)}"] if changed else []
     if manifest["task"].get("settings", {}).get("stop_at_answer"):
         notes.append("replies end at the answer (--stop-at-answer)")
     return notes

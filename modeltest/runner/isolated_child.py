@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from modeltest.audio.frames import BrokenFrameError, Frame, read_frame, write_frame
+from modeltest.audio.frames import BrokenFrameError, Frame, FrameReader, write_frame
 from modeltest.backends.factory import make_backend
 from modeltest.devices.factory import Choice, make_device
 from modeltest.errors import ModeltestError
@@ -32,8 +32,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.dup(1)
     os.dup2(2, 1)  # what a library prints must not stand among the answers
-    asked = _next_frame().header
-    clips = tuple(clip_from(_next_frame()) for _ in range(asked["num_clips"]))
+    frames = FrameReader(0)
+    asked = _next_frame(frames).header
+    clips = tuple(clip_from(_next_frame(frames)) for _ in range(asked["num_clips"]))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         outcome = {"failure": _measure(asked, clips)}
@@ -42,8 +43,8 @@ def main() -> None:
     write_frame(answers, outcome)
 
 
-def _next_frame() -> Frame:
-    frame = read_frame(0)
+def _next_frame(frames: FrameReader) -> Frame:
+    frame = frames.read()
     if frame is None:
         raise BrokenFrameError("the parent is gone")
     return frame

@@ -61,7 +61,8 @@ def test_limit_is_limited(modeltest, tmp_path, golden_replies):
     arguments = ("--limit", "5", "--bs", "1", "--engine", "stock")
     done = modeltest(tmp_path, "eval", "vocalsound_mini", "qwen2_audio_tiny", *arguments)
     assert done.code == 0
-    assert done.out.splitlines()[0] == "LIMITED: 5 of 120 samples"
+    first = done.out.splitlines()[0]
+    assert first == "LIMITED: 5 of 120 samples; settings changed: engine=stock"
     assert set(outputs(done).items()) <= set(golden_replies["raw"].items())
     page = (done.run_folder / "report.html").read_text(encoding="utf-8")
     assert "5 of 120 samples" in page

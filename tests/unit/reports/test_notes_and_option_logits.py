@@ -89,7 +89,7 @@ def test_the_front_doors_own_words_are_known():
 
 def test_another_engine_is_a_note(make_run):
     found = reasons(make_run, lambda m, _: m["model"].update(overrides=["model.engine=stock"]))
-    assert "changed by --set: engine=stock" in found
+    assert "settings changed: engine=stock" in found
 
 
 def test_replies_that_end_at_the_answer_are_a_note_of_their_own(make_run):

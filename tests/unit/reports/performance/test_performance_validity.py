@@ -331,7 +331,7 @@ def test_warnings_and_settings_stand_among_the_reasons(judged):
 
     _, verdict = judged(manifest_change=change)
     assert verdict.validity == "VALID"
-    assert verdict.reasons == ("warning: odd clip", "changed by --set: system_prompt=x")
+    assert verdict.reasons == ("warning: odd clip", "settings changed: system_prompt=x")
 
 
 def test_damage_is_invalid_whatever_is_missing(make_sweep):
