@@ -1,7 +1,8 @@
 """How often perf's 95 % intervals hold: the same sweep again and again, over half an hour.
 
-    python benchmarks/bench_interval.py [MODEL] [--bs 1,2,4,8,16] [--repeats 10] [--minutes 30]
-        [--write docs/measurements/interval.md] [--output-dir DIR] [OPTION of modeltest perf …]
+    python benchmarks/bench_interval.py [MODEL] [--bs 1,2,4,8,16] [--min-seconds 10]
+        [--repeats 10] [--minutes 30] [--write docs/measurements/interval.md] [--output-dir DIR]
+        [-- OPTION of modeltest perf …]
 
 Runs `modeltest perf MODEL --bs …` as processes of their own that start evenly spread over
 --minutes; a sweep that takes longer than its share is followed at once by the next. For each
@@ -83,6 +84,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.output_dir or Path(scratch)
         command = ["perf", options.model, "--bs", options.bs, *passed_on]
+        command += ["--min-seconds", f"{options.min_seconds:g}"]
         sweeps = run_sweeps(command, folder, options.repeats, 60 * options.minutes)
         if not sweeps:
             print("no sweep came to an end", file=sys.stderr)
@@ -164,7 +166,7 @@ def page(sweeps: Sequence[Sweep], points: Sequence[Coverage], options: argparse.
         f"- Machine: {device['kind']} {device['name']}, {host['cores']} cores, {host['system']}",
         f"- Versions: {', '.join(versions)}",
         f"- Sweeps: {len(sweeps)} of {options.repeats} came to an end, started over "
-        f"{options.minutes:g} minutes from {manifest['started']}; {sweep['num_passes']} passes, "
+        f"{options.minutes:g} min from {manifest['started']}; {sweep['num_passes']} passes, "
         f"at least {sweep['min_seconds']:g} s per point",
         f"- Verdicts: {', '.join(f'{words.count(w)} {w}' for w in dict.fromkeys(words))}",
         f"- Other load: {_loads([sweep.content for sweep in sweeps])}",
@@ -232,16 +234,21 @@ def _options() -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("model", nargs="?", default="qwen2_audio_tiny")
     parser.add_argument("--bs", default="1,2,4,8,16", help="batch sizes (default: %(default)s)")
+    parser.add_argument(
+        "--min-seconds", type=float, default=10.0, help="per point (default: %(default)s)"
+    )
     parser.add_argument("--repeats", type=int, default=10, help="sweeps (default: %(default)s)")
     parser.add_argument(
         "--minutes", type=float, default=30.0, help="from the first start to the last one"
     )
     parser.add_argument("--write", type=Path, metavar="FILE", help="the page as Markdown")
     parser.add_argument("--output-dir", type=Path, help="keep the runs (default: thrown away)")
-    options, passed_on = parser.parse_known_args()
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    options = parser.parse_args(words[:end])
     if options.repeats < 2:
         parser.error("--repeats: at least 2")
-    return options, passed_on
+    return options, words[end + 1 :]
 
 
 if __name__ == "__main__":

@@ -32,15 +32,24 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.dup(1)
     os.dup2(2, 1)  # what a library prints must not stand among the answers
-    frames = FrameReader(0)
-    asked = _next_frame(frames).header
-    clips = tuple(clip_from(_next_frame(frames)) for _ in range(asked["num_clips"]))
+    asked, clips = read_task(0)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         outcome = {"failure": _measure(asked, clips)}
     except ModeltestError as error:
         outcome = {"error": str(error), "kind": type(error).__name__}
     write_frame(answers, outcome)
+
+
+def read_task(descriptor: int) -> tuple[dict[str, Any], tuple[Clip, ...]]:
+    """What to measure, and the clips.
+
+    Raises:
+        BrokenFrameError: The parent is gone.
+    """
+    frames = FrameReader(descriptor)  # one for all frames: it may read ahead
+    asked = _next_frame(frames).header
+    return asked, tuple(clip_from(_next_frame(frames)) for _ in range(asked["num_clips"]))
 
 
 def _next_frame(frames: FrameReader) -> Frame:

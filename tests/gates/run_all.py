@@ -49,7 +49,7 @@ GATES = (
         "SIGKILL at each write, sync, rename, then on the resumed run too",
         ("--points", "200", "--seconds", "240"),
         ("--points", "2000", "--cold", "20", "--at-least", "200"),
-        0.20,
+        0.15,
     ),
     Gate(
         "disk_faults.py",
@@ -63,7 +63,7 @@ GATES = (
         "spoilt settings, data, logs, manifests, replies; torn and flipped segments",
         ("--count", "20000", "--torn", "25000", "--seconds", "420"),
         ("--count", "1000000", "--torn", "1000000", "--at-least", "20000"),
-        0.20,
+        0.40,
     ),
     Gate(
         "verdicts.py",
@@ -90,7 +90,7 @@ GATES = (
         "spoilt clips of every container",
         ("--count", "100000", "--seconds", "300"),
         ("--count", "10000000", "--at-least", "100000"),
-        0.25,
+        0.10,
     ),
     Gate(
         "soak.py",
