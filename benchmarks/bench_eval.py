@@ -277,10 +277,9 @@ def _options() -> argparse.Namespace:
         help="sequences that vLLM runs at a time; 0 leaves it to vLLM, which was slower",
     )
     parser.add_argument(
-        "--no-prefetch",
-        dest="prefetch",
-        action="store_false",
-        help="fast prepares each batch when its turn comes, not while another is computed",
+        "--prefetch",
+        action="store_true",
+        help="fast prepares the next batch in a thread; eval does so on accelerators only",
     )
     return parser.parse_args()
 
