@@ -237,7 +237,7 @@ def answer_point(
     try:
         point.answers.append(timed(bench, engine, clips))
         return
-    except Exception as error:
+    except Exception as error:  # memory that ran out has a type of its own on each device
         if not bench.device.is_out_of_memory(error):
             raise
     # Out here the traceback, which holds the batch's tensors, is gone.

@@ -7,7 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modeltest.cli.options import add_model_options, non_negative_int, positive_int
+from modeltest.cli.options import (
+    add_max_input_length,
+    add_model_options,
+    non_negative_int,
+    positive_int,
+)
 from modeltest.errors import EXIT_INVALID, EXIT_OK, DataError
 
 if TYPE_CHECKING:
@@ -32,12 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="clips, or folders of clips; each gets an answer of its own",
     )
     parser.add_argument("--text", help="the question (default: VocalSound's)")
-    parser.add_argument(
-        "--max-input-length",
-        type=positive_int,
-        metavar="N",
-        help="refuse clips whose request has more tokens than this",
-    )
+    add_max_input_length(parser)
     parser.add_argument(
         "--max-output-length", type=positive_int, default=256, metavar="N", help="longest answer"
     )

@@ -66,6 +66,16 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add_settings_options(parser)
 
 
+def add_max_input_length(parser: argparse.ArgumentParser) -> None:
+    """Declares `--max-input-length`."""
+    parser.add_argument(
+        "--max-input-length",
+        type=positive_int,
+        metavar="N",
+        help="refuse clips whose request has more tokens than this",
+    )
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Declares where results go, `--resume` and `--dry-run`."""
     parser.add_argument(

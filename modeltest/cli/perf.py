@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modeltest.cli.options import (
+    add_max_input_length,
     add_model_options,
     add_run_options,
     at_least,
@@ -75,12 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_amounts(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--max-input-length",
-        type=positive_int,
-        metavar="N",
-        help="refuse clips whose request has more tokens than this",
-    )
+    add_max_input_length(parser)
     parser.add_argument(
         "--max-output-length", type=positive_int, default=64, metavar="N", help="longest reply"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,11 @@ from modeltest.runlog.run_log import RunContent
 if TYPE_CHECKING:
     import jinja2
 
-_TEMPLATE = Path(__file__).with_name("report.html.j2")
-
 
 def report_html(run: RunContent, summary: Summary) -> bytes:
     """The page: verdict, what ran, results, confusion matrix, wrong samples."""
     rates = [a for a in summary.aggregates if a.ci_method]
-    page = _template().render(
+    page = page_template(Path(__file__).with_name("report.html.j2")).render(
         run=run,
         manifest=run.manifest,
         summary=summary,
@@ -35,8 +33,8 @@ def report_html(run: RunContent, summary: Summary) -> bytes:
     return page.encode("utf-8", errors="backslashreplace")
 
 
-@cache
-def _template() -> jinja2.Template:
+def page_template(path: Path, **filters: Callable[..., Any]) -> jinja2.Template:
+    """A page's template: it escapes what it is given, and fails on what it is not given."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -46,7 +44,8 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
         finalize=lambda value: one_line(value) if isinstance(value, str) else value,
     )
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    environment.filters.update(filters)
+    return environment.from_string(path.read_text(encoding="utf-8"))
 
 
 def _metrics(aggregates: list[Any]) -> list[str]:

@@ -70,7 +70,7 @@ def load(backend: Backend, device: Device) -> None:
         return
     except ModeltestError:
         raise
-    except Exception as error:
+    except Exception as error:  # memory and lost devices raise what the driver likes
         if not device.is_out_of_memory(error):
             _refuse_dead(device, _first_line(error))
             raise

@@ -1,10 +1,11 @@
 """Whole commands in child processes, as users start them."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +64,30 @@ def modeltest(checkout) -> Callable[..., Finished]:
         return run([sys.executable, "-m", "modeltest", *arguments], folder, **environment)
 
     return command
+
+
+@pytest.fixture
+def start(checkout) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Starts a command and kills it at the test's end, should it still run."""
+    started = []
+
+    def command(folder: Path, *arguments: str) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "modeltest", *arguments],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(checkout)},
+        )
+        started.append(process)
+        return process
+
+    yield command
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="session")

@@ -27,30 +27,6 @@ MEASURED = {0, 3}
 
 
 @pytest.fixture
-def start(checkout):
-    """Starts a command and kills it at the test's end, should it still run."""
-    started = []
-
-    def command(folder: Path, *arguments: str) -> subprocess.Popen:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "modeltest", *arguments],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(checkout)},
-        )
-        started.append(process)
-        return process
-
-    yield command
-    for process in started:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        process.communicate()
-
-
-@pytest.fixture
 def run_pa(checkout) -> Callable[..., subprocess.CompletedProcess]:
     def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run(

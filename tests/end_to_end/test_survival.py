@@ -1,6 +1,5 @@
 """Runs that are interrupted, fought over, damaged or moved, as users meet it."""
 
-import contextlib
 import csv
 import io
 import json
@@ -70,30 +69,6 @@ def copied(finished_run, tmp_path) -> Path:
     """A folder with a copy of the finished run in `outputs`."""
     shutil.copytree(finished_run.folder / "outputs", tmp_path / "outputs")
     return tmp_path
-
-
-@pytest.fixture
-def start(checkout):
-    """Starts a command and kills it at the test's end, should it still run."""
-    started = []
-
-    def command(folder: Path, *arguments: str) -> subprocess.Popen:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "modeltest", *arguments],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(checkout)},
-        )
-        started.append(process)
-        return process
-
-    yield command
-    for process in started:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        process.communicate()
 
 
 def eval_arguments(task: Path, *more: str) -> tuple[str, ...]:

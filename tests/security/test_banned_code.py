@@ -13,7 +13,7 @@ MODULES = {
     "multiprocessing", "tarfile", "zipfile", "imp", "runpy", "code", "codeop", "pty",
 }  # fmt: skip
 MODULE_OWNERS = {
-    "jinja2": {"reports/html.py", "reports/performance/html.py"},
+    "jinja2": {"reports/html.py"},
     "yaml": {"settings/yaml_text.py"},
     "subprocess": {
         "runlog/source_facts.py",

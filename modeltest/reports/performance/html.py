@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from modeltest.errors import one_line
+from modeltest.reports.html import page_template
 from modeltest.reports.performance.figures import STAGES
 from modeltest.reports.performance.judge import limits
 from modeltest.reports.performance.plots import Plot
@@ -17,9 +15,6 @@ from modeltest.reports.performance.roofline import peak_source
 from modeltest.reports.performance.summary import SweepSummary
 from modeltest.reports.performance.wording import percent, short, signed_percent
 from modeltest.runlog.sweep_log import SweepContent
-
-if TYPE_CHECKING:
-    import jinja2
 
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
 _GIB = 2**30
@@ -34,7 +29,9 @@ def performance_html(
         for name, plot in plots.items()
     }
     manifest_text = json.dumps(content.manifest, indent=2, sort_keys=True, ensure_ascii=True)
-    page = _template().render(
+    page = page_template(
+        _TEMPLATE, ms=_ms, num=_num, percent=_percent, signed=signed_percent, gib=_gib
+    ).render(
         manifest=content.manifest,
         manifest_lines=manifest_text.split("\n"),
         summary=summary,
@@ -47,21 +44,6 @@ def performance_html(
         torn=content.torn,
     )
     return page.encode("utf-8", errors="backslashreplace")
-
-
-@cache
-def _template() -> jinja2.Template:
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=lambda value: one_line(value) if isinstance(value, str) else value,
-    )
-    environment.filters.update(ms=_ms, num=_num, percent=_percent, signed=signed_percent, gib=_gib)
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
 
 
 def _ms(seconds: float | None) -> str:
