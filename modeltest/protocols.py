@@ -74,6 +74,10 @@ class Backend(Protocol):
         """The model's input text, audio tags unexpanded; needs no weights."""
         ...
 
+    def num_input_tokens(self, request: Request) -> int:
+        """Tokens that enter the language model for a request; needs no weights."""
+        ...
+
     def load(self) -> None:
         """Loads the weights onto the device and drains it."""
         ...

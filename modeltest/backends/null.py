@@ -26,6 +26,10 @@ class NullBackend:
         """The prompt as it is."""
         return prompt.text
 
+    def num_input_tokens(self, request: Request) -> int:
+        """There is no language model for tokens to enter."""
+        return 0
+
     def load(self) -> None:
         """There is nothing to load."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,12 @@ from modeltest.cli.options import (
     non_negative_int,
     positive_int,
 )
-from modeltest.errors import EXIT_INVALID, EXIT_OK, DataError
+from modeltest.errors import EXIT_INVALID, EXIT_OK
 
 if TYPE_CHECKING:
     from modeltest.protocols import Backend, Device
-    from modeltest.records import Audio, Prompt, Request, Response
+    from modeltest.records import Prompt
+    from modeltest.runner.material import Clip
     from modeltest.settings.schema import TaskSettings
 
 HELP = "ask a model about audio clips, one answer each"
@@ -50,6 +52,8 @@ def execute(options: argparse.Namespace) -> int:
     from modeltest.backends.factory import check_model, make_backend
     from modeltest.cli.options import load_settings
     from modeltest.devices.factory import choose, make_device
+    from modeltest.runner.material import refuse_long_inputs
+    from modeltest.runner.recovery import load
 
     with_task = argparse.Namespace(**{**vars(options), "task": DEFAULT_TASK})
     model, task = load_settings(with_task)
@@ -58,7 +62,9 @@ def execute(options: argparse.Namespace) -> int:
     backend = make_backend(model.settings, options.seed, device)
     clips = _clips(options.audio, backend, task.settings.long_audio == "truncate")
     prompt = _prompt(options.text, task.name, task.settings)
-    backend.load()
+    if options.max_input_length is not None:
+        refuse_long_inputs(clips, prompt, backend, options.max_input_length)
+    load(backend, device)
     try:
         return _answer_all(clips, prompt, options, backend, device)
     finally:
@@ -66,7 +72,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _answer_all(
-    clips: list[tuple[str, Audio]],
+    clips: Sequence[Clip],
     prompt: Prompt,
     options: argparse.Namespace,
     backend: Backend,
@@ -74,13 +80,14 @@ def _answer_all(
 ) -> int:
     from modeltest.errors import one_line
     from modeltest.records import Generation, Request
+    from modeltest.runner.recovery import generate_surviving
 
     generation = Generation(options.max_output_length)
     num_tokens = num_failed = 0
-    for index, (name, audio) in enumerate(clips):
-        print(f"Audio[{index}]: {one_line(name)}", file=sys.stderr)
-        request = Request(name, (audio,), prompt, generation)
-        response = _answer(request, options.max_input_length, backend, device)
+    for index, clip in enumerate(clips):
+        print(f"Audio[{index}]: {one_line(clip.name)}", file=sys.stderr)
+        request = Request(clip.name, (clip.audio,), prompt, generation)
+        [response] = generate_surviving(backend, device, [request], _no_split)
         if response.error:
             num_failed += 1
             print(f"Answer[{index}]: failed: {one_line(response.error)}", file=sys.stderr)
@@ -91,39 +98,16 @@ def _answer_all(
     return EXIT_INVALID if num_failed else EXIT_OK
 
 
-def _answer(
-    request: Request, max_input_tokens: int | None, backend: Backend, device: Device
-) -> Response:
-    from dataclasses import replace
-
-    from modeltest.records import Generation
-    from modeltest.runner.recovery import generate_surviving
-
-    if max_input_tokens is not None:
-        # One token tells how long the input is, before a long answer is generated.
-        short = replace(request, generation=Generation(1))
-        [response] = generate_surviving(backend, device, [short], _no_split)
-        if (response.input_tokens or 0) > max_input_tokens:
-            raise DataError(
-                f"{request.sample_id}: the request has {response.input_tokens} input tokens, "
-                f"--max-input-length allows {max_input_tokens}; take a shorter clip or raise the "
-                "limit"
-            )
-    [response] = generate_surviving(backend, device, [request], _no_split)
-    return response
-
-
 def _no_split(_size: int, _reason: str) -> None:
     """A single request cannot be split."""
 
 
-def _clips(paths: list[Path], backend: Backend, truncate_long: bool) -> list[tuple[str, Audio]]:
+def _clips(paths: list[Path], backend: Backend, truncate_long: bool) -> Sequence[Clip]:
     from modeltest.cli.progress import make_progress
     from modeltest.runner.material import decode_clips, sources_at
 
     sources = [(source, source.name, "") for path in paths for source in sources_at(path)[0]]
-    clips = decode_clips(sources, backend, truncate_long, make_progress("clip"))
-    return [(clip.name, clip.audio) for clip in clips]
+    return decode_clips(sources, backend, truncate_long, make_progress("clip"))
 
 
 def _prompt(text: str | None, name: str, settings: TaskSettings) -> Prompt:

@@ -13,7 +13,13 @@ from modeltest.protocols import Backend, Device, Progress, Task
 from modeltest.records import AudioSource
 from modeltest.runlog.layout import PerformancePlace
 from modeltest.runner.blocks import Sweep
-from modeltest.runner.material import Material, decode_clips, median_sample, sources_at
+from modeltest.runner.material import (
+    Material,
+    decode_clips,
+    median_sample,
+    refuse_long_inputs,
+    sources_at,
+)
 from modeltest.runner.plan import check_data
 from modeltest.runner.sweep_manifest import SweepPlan
 from modeltest.runner.sweep_plan import ClipSource, SweepSettings
@@ -60,6 +66,8 @@ def make_plan(
     )
     truncate_long = task.settings.long_audio == "truncate"
     clips = decode_clips(sources.clips, backend, truncate_long, progress)
+    if options.max_input_length is not None:
+        refuse_long_inputs(clips, made.prompt(), backend, options.max_input_length)
     asked: Task | None = made if sources.kind == "task" else None
     material = Material(clips, made.prompt(), settings.max_new_tokens, settings.seed, asked)
     sweep = Sweep(
@@ -67,7 +75,6 @@ def make_plan(
         material=material,
         dtype=model.settings.data_type,
         attention=model.settings.attention,
-        max_input_tokens=options.max_input_length,
     )
     return SweepPlan(
         sweep=sweep,

@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from modeltest.errors import DataError
 from modeltest.protocols import Backend, Device
-from modeltest.records import Generation, Request
 from modeltest.runlog.run_log import phase_record
 from modeltest.runlog.segment import SegmentWriter
 from modeltest.runner.load_watch import LoadWatch
@@ -34,14 +32,12 @@ class Sweep:
         material: What is asked.
         dtype: Precision in which the machine's limits are measured, `bf16`, `fp16` or `fp32`.
         attention: The attention implementation that was asked for.
-        max_input_tokens: Most tokens that may enter the language model per request, or None.
     """
 
     settings: SweepSettings
     material: Material
     dtype: str
     attention: str
-    max_input_tokens: int | None = None
 
 
 class BlockMeasurer:
@@ -64,7 +60,6 @@ class BlockMeasurer:
 
         Raises:
             ModeltestError: They cannot be loaded.
-            DataError: The longest clip's request is longer than the user allows.
         """
         start_s = time.perf_counter()
         load(self._backend, self._device)
@@ -74,8 +69,6 @@ class BlockMeasurer:
         used = facts.get("attention", self._sweep.attention)
         if used != self._sweep.attention:
             self._degraded = f"attention {used} instead of {self._sweep.attention}"
-        if self._sweep.max_input_tokens is not None:
-            self._refuse_long_input(self._sweep.max_input_tokens)
 
     def __call__(self, block: Block, logged: Logged) -> str:
         """Measures one block.
@@ -174,19 +167,6 @@ class BlockMeasurer:
         total = round_work(self._backend, done.batches, done.responses)
         if total:
             self._log.append({"type": "work", **asdict(point), "stages": total})
-
-    def _refuse_long_input(self, limit: int) -> None:
-        clip = max(self._material.clips, key=lambda c: len(c.audio.waveform))
-        request = Request(clip.name, (clip.audio,), self._material.prompt, Generation(1))
-        try:
-            [response] = self._timer.take(((request,),)).replies
-        except PointError:
-            return  # every point will fail the same way, and say so
-        if response.input_tokens is not None and response.input_tokens > limit:
-            raise DataError(
-                f"{clip.name}: the request has {response.input_tokens} input tokens, "
-                f"--max-input-length allows {limit}; take a shorter clip or raise the limit"
-            )
 
 
 class _Amount:

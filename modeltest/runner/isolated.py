@@ -78,7 +78,6 @@ class IsolatedMeasurer:
         self._sweep = sweep
         self._origin = origin
         self._ranks = {block: rank for rank, block in enumerate(sweep.settings.blocks(), start=1)}
-        self._max_input_tokens = sweep.max_input_tokens
 
     def __call__(self, block: Block, logged: Logged) -> str:
         """Measures one block, waits for it; see `BlockMeasurer`.
@@ -94,7 +93,6 @@ class IsolatedMeasurer:
             raise kind(str(outcome["error"]))
         if "status" in outcome:
             return _how_it_ended(outcome["status"], last)
-        self._max_input_tokens = None  # the longest clip was asked about
         return str(outcome["failure"])
 
     def _run(self, block: Block, logged: Logged, messages: IO[bytes]) -> Mapping[str, Any]:
@@ -137,7 +135,6 @@ class IsolatedMeasurer:
                 "seed": origin.seed,
                 "settings": self._sweep.settings.record(),
                 "prompt": asdict(material.prompt),
-                "max_input_tokens": self._max_input_tokens,
                 "block": block.record(),
                 "has_peaks": logged.has_peaks,
                 "has_work": block.point in logged.works,

@@ -74,7 +74,6 @@ def _measure(asked: dict[str, Any], clips: tuple[Clip, ...]) -> str:
         material=_material(asked, clips, settings),
         dtype=model.data_type,
         attention=model.attention,
-        max_input_tokens=asked["max_input_tokens"],
     )
     point = Point(asked["block"]["batch_size"], asked["block"]["mode"])
     logged = Logged(

@@ -179,6 +179,24 @@ def decode_clips(
     return tuple(clips)
 
 
+def refuse_long_inputs(
+    clips: Sequence[Clip], prompt: Prompt, backend: Backend, max_tokens: int
+) -> None:
+    """Looks for a clip whose request is longer than the user allows.
+
+    Raises:
+        DataError: There is one.
+    """
+    for clip in clips:
+        request = Request(clip.name, (clip.audio,), prompt, Generation(1))
+        num_tokens = backend.num_input_tokens(request)
+        if num_tokens > max_tokens:
+            raise DataError(
+                f"{clip.name}: the request has {num_tokens} input tokens, --max-input-length "
+                f"allows {max_tokens}; take a shorter clip or raise the limit"
+            )
+
+
 def clips_digest(clips: Sequence[Clip]) -> str:
     """Identifies names and audio bytes."""
     return digest([[clip.name, clip.audio.sha256] for clip in clips])

@@ -271,3 +271,4 @@ def test_a_long_input_is_one_line_and_exit_2(modeltest, tmp_path):
     assert "f0059_0_laughter: the request has 102 input tokens" in last
     assert "--max-input-length allows 10" in last
     assert "to continue" not in done.err
+    assert not list(tmp_path.rglob("manifest.json"))

@@ -124,6 +124,11 @@ class TransformersBackend:
             self._rendered[key] = inputs.render(self.processor, prompt, num_clips)
         return self._rendered[key]
 
+    def num_input_tokens(self, request: Request) -> int:
+        """Text tokens and one per encoded audio frame."""
+        text = self.render(request.prompt, len(request.audio))
+        return self._num_text_tokens(text) + self._num_audio_tokens(request)
+
     def load(self) -> None:
         """Loads the weights onto the device in the chosen precision and drains it."""
         import torch
@@ -254,13 +259,12 @@ class TransformersBackend:
         self, request: Request, input_text: str, reply: _Reply, timing: Timing
     ) -> Response:
         bad = reply.not_finite
-        audio_tokens = self._num_audio_tokens(request)
         return Response(
             sample_id=request.sample_id,
             text="" if bad else reply.text,
             input_text=input_text,
-            input_tokens=self._num_text_tokens(input_text) + audio_tokens,
-            audio_tokens=audio_tokens,
+            input_tokens=self.num_input_tokens(request),
+            audio_tokens=self._num_audio_tokens(request),
             output_tokens=len(reply.tokens),
             finish_reason="" if bad else self._finish_reason(request.generation, reply.tokens),
             timing=timing,

@@ -53,6 +53,13 @@ def test_every_option_has_a_help_text():
         assert all(action.help for action in parser._actions)
 
 
+def test_help_shows_the_defaults_that_tell_something():
+    for parser in subparsers().values():
+        shown = parser.format_help()
+        assert not any(f"(default: {no})" in shown for no in ("None", "False", "[]"))
+    assert "(default: 64)" in " ".join(subparsers()["perf"].format_help().split())
+
+
 def test_choices_are_those_of_the_contract():
     for arguments in (
         ["--device", "auto"], ["--device", "npu"], ["--device", "cuda"], ["--device", "cpu"],

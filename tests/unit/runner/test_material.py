@@ -7,8 +7,15 @@ import pytest
 import soundfile
 
 from modeltest.errors import DataError
-from modeltest.records import Audio
-from modeltest.runner.material import decode_clips, median_sample, sources_at, turn
+from modeltest.records import Audio, Prompt
+from modeltest.runner.material import (
+    Clip,
+    decode_clips,
+    median_sample,
+    refuse_long_inputs,
+    sources_at,
+    turn,
+)
 
 HEARS_TWO_SECONDS = SimpleNamespace(sampling_rate_hz=16_000, max_audio_s=2.0)
 
@@ -63,3 +70,17 @@ def test_a_clip_that_is_too_long_is_refused_or_cut(tmp_path, progress):
         decode_clips(sources, HEARS_TWO_SECONDS, False, progress)
     [clip] = decode_clips(sources, HEARS_TWO_SECONDS, True, progress)
     assert clip.audio.duration_s == 2.0
+
+
+def test_the_longest_request_decides_whether_inputs_are_too_long():
+    def count(request):
+        return 5 + len(request.audio[0].waveform)
+
+    backend = SimpleNamespace(num_input_tokens=count)
+    clips = [
+        Clip(name, Audio(np.zeros(length, np.float32), 16_000, name, length / 16_000))
+        for name, length in (("short", 10), ("long", 20))
+    ]
+    refuse_long_inputs(clips, Prompt("what?", "raw"), backend, 25)
+    with pytest.raises(DataError, match=r"long: the request has 25 input tokens, .* allows 24"):
+        refuse_long_inputs(clips, Prompt("what?", "raw"), backend, 24)

@@ -11,7 +11,7 @@ import pytest
 
 from modeltest.devices.cpu import CpuDevice
 from modeltest.devices.peaks import Peaks
-from modeltest.errors import DataError, DeviceError, ModelError, ModeltestError
+from modeltest.errors import DeviceError, ModelError, ModeltestError
 from modeltest.records import (
     Audio,
     Prompt,
@@ -138,12 +138,11 @@ def measure(tmp_path, progress, perf_manifest) -> Callable[..., SweepContent]:
         plan: SweepSettings,
         asked: Material | None = None,
         device: CpuDevice | None = None,
-        max_input_tokens: int | None = None,
     ) -> SweepContent:
         if not (tmp_path / "manifest.json").exists():
             write_manifest(tmp_path, {**perf_manifest, "sweep": plan.record()})
         logged = what_is_logged(read_sweep(tmp_path))
-        sweep = Sweep(plan, asked or material(), "fp32", "sdpa", max_input_tokens)
+        sweep = Sweep(plan, asked or material(), "fp32", "sdpa")
         with open_segment(tmp_path) as segment:
             measurer = BlockMeasurer(sweep, backend, device or WatchedDevice(), segment)
             measurer.load()
@@ -366,16 +365,6 @@ def test_a_task_is_asked_whole_in_orders_of_its_own(measure):
     whole = [call for call in backend.calls if len(call) == 3]
     orders = {tuple(request.sample_id for request in call) for call in whole}
     assert len(orders) > 1
-
-
-def test_a_long_input_is_refused_before_anything_is_measured(measure, tmp_path):
-    two = material(clip("short", 1600), clip("long", 3200))
-    backend = TimedBackend()
-    with pytest.raises(DataError, match=r"long: the request has 3200 input tokens, .* allows 3199"):
-        measure(backend, settings(), two, max_input_tokens=3199)
-    assert backend.sizes == [1]
-    assert read_sweep(tmp_path).rounds == ()
-    assert measure(TimedBackend(), settings(batch_sizes=(1,)), two, max_input_tokens=3200).rounds
 
 
 def test_another_attention_than_asked_for_degrades_every_point_once(measure):
