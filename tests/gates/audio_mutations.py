@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 import soundfile
-from support.counts import add_at_least, short_of
+from support.counts import add_at_least, enough, short_of
 
 from modeltest.audio.decode import decode, inspect
 from modeltest.audio.mpeg import UNPROVEN_END
@@ -248,7 +248,7 @@ def run(options: argparse.Namespace) -> int:
         f"unprovable {total['unprovable']}; decoder crashes {crashes}, hangs {hangs}, "
         f"violations {total['violations']}"
     )
-    short = short_of("audio mutations", total["done"], options.count, options)
+    short = short_of("audio mutations", total["done"], enough(options.count, options), options)
     return int(bool(total["violations"] or hangs or short))
 
 

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from support.checkout import add_source, workspace, write_clips
 from support.commands import Finished, each_in_processes, null_eval, run_warm, warm_up
-from support.counts import add_at_least, short_of
+from support.counts import add_at_least, enough, short_of
 from support.runs import comparable, differences, log_lines, run_folder, sample_counts
 from support.strace import CALLS, Call, acknowledged, calls, kind_of, missing_tool, traced
 
@@ -215,7 +215,8 @@ def run(gate: Gate, options: argparse.Namespace) -> int:
         f"seed {options.seed}, {time.monotonic() - begin_s:.0f} s"
     )
     return int(
-        bool(num_violations) | short_of("crash_points", num_crashes, options.points, options)
+        bool(num_violations)
+        | short_of("crash_points", num_crashes, enough(options.points, options), options)
     )
 
 

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from support import mounts, strace
 from support.checkout import add_source, workspace, write_clips
 from support.commands import Finished, each_in_processes, null_eval, run_cold, run_warm, warm_up
-from support.counts import add_at_least, short_of
+from support.counts import add_at_least, enough, short_of
 from support.runs import comparable, differences, report_bytes, run_folder
 from support.strace import Call, calls, kind_of, traced
 
@@ -227,7 +227,10 @@ def run(gate: Gate, options: argparse.Namespace) -> int:
         f"disk_faults: {num_done} of {len(checks)} faults, {num_violations} violations, "
         f"seed {options.seed}, {time.monotonic() - begin_s:.0f} s"
     )
-    return int(bool(num_violations) | short_of("disk_faults", num_done, len(checks), options))
+    return int(
+        bool(num_violations)
+        | short_of("disk_faults", num_done, enough(len(checks), options), options)
+    )
 
 
 def _carry_out(named: tuple[str, Check]) -> tuple[str, list[str]]:

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from support.checkout import add_source, workspace
 from support.commands import each_in_processes, run_cold, run_warm, start, warm_up_with
-from support.counts import add_at_least, short_of
+from support.counts import add_at_least, enough, short_of
 from support.runs import comparable, differences, log_lines, run_folder, sample_counts
 
 EVAL = ["eval", "vocalsound_mini", "qwen2_audio_tiny", "--device", "cpu"]
@@ -186,7 +186,9 @@ def run(gate: Gate, options: argparse.Namespace) -> int:
         f"records watched, {sum(c.num_finished for c in found)} runs finished, "
         f"{len(problems)} violations, seed {options.seed}, {time.monotonic() - begin_s:.0f} s"
     )
-    return int(bool(problems) | short_of("kills", num_kills, options.times, options))
+    return int(
+        bool(problems) | short_of("kills", num_kills, enough(options.times, options), options)
+    )
 
 
 if __name__ == "__main__":

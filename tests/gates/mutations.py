@@ -2,11 +2,11 @@
 
     python tests/gates/mutations.py [--count N] [--torn N] [--seconds S] [--seed S] [--kind K]
 
-N of each kind, in process. A traceback, a hang over 10 s or a spoilt log that still ends VALID
-with other samples is a violation. `torn` cuts segments and flips their bits: a reader must
-return exactly the records before the fault, and say whether more were behind it. Case I of a
-kind is the same everywhere: `--kind K --only I` repeats it. One line of counts per kind; exit
-status 1 after a violation.
+N of each kind, in process; of whole runs, of which there are three kinds, N together. A
+traceback, a hang over 10 s or a spoilt log that still ends VALID with other samples is a
+violation. `torn` cuts segments and flips their bits: a reader must return exactly the records
+before the fault, and say whether more were behind it. Case I of a kind is the same everywhere:
+`--kind K --only I` repeats it. One line of counts per kind; exit status 1 after a violation.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 
@@ -29,10 +30,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from support.checkout import add_source, workspace
 from support.commands import each_in_processes
-from support.counts import add_at_least, short_of
+from support.counts import add_at_least, enough, short_of
 
 HANG_S = 10
 REPLIES_PER_CASE = 12
+# Kinds that spoil a whole run and read all of it; together they make the count of logs.
+WHOLE_RUNS = ("resealed", "rechecked", "logs")
 CHUNK = 100
 
 
@@ -70,7 +73,7 @@ def main() -> int:
         for left, kind in zip(range(len(kinds), 0, -1), kinds, strict=True):
             now_s = time.monotonic()  # what a kind leaves of its share, the next ones get
             share_s = max(end_s - now_s, 1.0) / left
-            failed |= run(kind, KINDS[kind], base, options, now_s + share_s)
+            failed |= run(kind, KINDS[kind], base, options, (end_s, now_s + share_s))
         return failed
 
 
@@ -79,32 +82,41 @@ def run(
     check: Callable[..., str],
     base: object,
     options: argparse.Namespace,
-    end_s: float,
+    ends_s: tuple[float, float],
 ) -> int:
+    """Carries one kind out: what is enough until the first time, what is more until the second."""
     begin_s = time.monotonic()
     wanted = options.torn if kind == "torn" else options.count
-    if kind == "replies":
-        wanted = -(-wanted // REPLIES_PER_CASE)
+    least = enough(wanted, options)
+    if kind in WHOLE_RUNS:
+        wanted, least = (-(-count // len(WHOLE_RUNS)) for count in (wanted, least))
+    per_case = REPLIES_PER_CASE if kind == "replies" else 1
+    num_cases = -(-wanted // per_case)
     work = functools.partial(chunk, check, base, options.seed)
     counts: Counter[str] = Counter()
     num_violations = 0
-    chunks = [range(first, min(first + CHUNK, wanted)) for first in range(0, wanted, CHUNK)]
-    for outcomes, problems in each_in_processes(work, chunks, end_s, options.processes):
+    chunks = [range(first, min(first + CHUNK, num_cases)) for first in range(0, num_cases, CHUNK)]
+    num_enough = -(-least // (CHUNK * per_case))
+    parts = (chunks[:num_enough], chunks[num_enough:])
+    for outcomes, problems in chain.from_iterable(
+        each_in_processes(work, part, end_s, options.processes)
+        for part, end_s in zip(parts, ends_s, strict=True)
+    ):
         counts.update(outcomes)
         for problem in problems:
             num_violations += 1
             if num_violations <= 5:
                 repeat = f"--kind {kind} --seed {options.seed}"
                 print(f"  VIOLATION mutations.py {repeat} --only {problem}", flush=True)
-    done = sum(counts.values())
+    done = sum(counts.values()) * per_case
     shown = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    what = f" cases of {REPLIES_PER_CASE}" if kind == "replies" else ""
+    what = f" in cases of {per_case}" if per_case > 1 else ""
     print(
         f"mutations {kind}: {done} of {wanted}{what} ({shown}), {num_violations} violations, "
         f"seed {options.seed}, {time.monotonic() - begin_s:.0f} s",
         flush=True,
     )
-    return int(bool(num_violations) | short_of(f"mutations {kind}", done, wanted, options))
+    return int(bool(num_violations) | short_of(f"mutations {kind}", done, least, options))
 
 
 def chunk(

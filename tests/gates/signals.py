@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from support.checkout import add_source, workspace, write_clips
 from support.commands import Finished, each_in_processes, null_eval, run_warm, start, warm_up
-from support.counts import add_at_least, short_of
+from support.counts import add_at_least, enough, short_of
 from support.runs import comparable, differences, run_folder
 
 NUM_CLIPS = 200
@@ -146,7 +146,10 @@ def main() -> int:
         f"each), {num_met} ended by their signal, {num_violations} violations, seed "
         f"{options.seed}, {time.monotonic() - begin_s:.0f} s"
     )
-    return int(bool(num_violations) | short_of("signals", num_runs, options.times, options))
+    return int(
+        bool(num_violations)
+        | short_of("signals", num_runs, enough(options.times, options), options)
+    )
 
 
 if __name__ == "__main__":

@@ -12,10 +12,14 @@ def add_at_least(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def short_of(name: str, done: int, wanted: int, options: argparse.Namespace) -> bool:
+def enough(wanted: int, options: argparse.Namespace) -> int:
+    """How many of the wanted cases must run."""
+    return wanted if options.at_least is None else min(wanted, options.at_least)
+
+
+def short_of(name: str, done: int, least: int, options: argparse.Namespace) -> bool:
     """Whether too few cases ran; says so."""
-    enough = wanted if options.at_least is None else min(wanted, options.at_least)
-    if done >= enough:
+    if done >= least:
         return False
-    print(f"{name}: only {done} of {enough} cases in --seconds {options.seconds:g}", flush=True)
+    print(f"{name}: only {done} of {least} cases in --seconds {options.seconds:g}", flush=True)
     return True
