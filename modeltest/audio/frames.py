@@ -80,11 +80,6 @@ def write_bytes(
                 _wait(descriptor, select.POLLOUT, deadline_s)
 
 
-def read_frame(descriptor: int) -> Frame | None:
-    """Reads the only frame that the other side sends; raises as `FrameReader.read`."""
-    return FrameReader(descriptor).read()
-
-
 class FrameReader:
     """Reads frames from a pipe, of which nobody else may read: it takes what is there."""
 
@@ -92,6 +87,11 @@ class FrameReader:
         """Reads nothing yet."""
         self._descriptor = descriptor
         self._ahead = bytearray()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether it holds the beginning of another frame, which no poll would tell."""
+        return bool(self._ahead)
 
     def read(
         self, max_payload_bytes: int | None = None, deadline_s: float | None = None

@@ -19,8 +19,8 @@ from modeltest.runner.batches import (
     BatchMaker,
     Member,
     Work,
-    batch_plan,
     failed,
+    planned_batches,
     prepare_clip,
 )
 from modeltest.runner.logged_replies import LoggedReplies
@@ -71,7 +71,7 @@ def evaluate(  # noqa: PLR0913  (what an evaluation brings together)
             closing(_batches(work, backend, decoders, prefetch)) as batches,
         ):
             for batch in batches:
-                for record in _records(work, batch, backend, device, log, logged):
+                for record in answered(work.task, batch, backend, device, log, logged):
                     log.append(record)
                     num_logged += 1
                     num_failed += bool(record["response"]["error"])
@@ -138,20 +138,27 @@ def warm_up(task: Task, backend: Backend, clips: Sequence[Audio]) -> float:
 def _batches(
     work: Work, backend: Backend, workers: DecodeWorkers, prefetch: bool
 ) -> Generator[Batch, None, None]:
-    plan = batch_plan(work.facts, work.batch_size)
-    batches = BatchMaker(work, backend, workers, prepare=prefetch).batches(plan)
+    maker = BatchMaker(
+        work.task, backend, workers, truncate_long=work.truncate_long, prepare=prefetch
+    )
+    batches = maker.ready(planned_batches(work))
     return prefetched(batches, workers.stop) if prefetch else batches
 
 
-def _records(
-    work: Work,
+def answered(
+    task: Task,
     batch: Batch,
     backend: Backend,
     device: Device,
     log: SegmentWriter,
-    logged: LoggedReplies | None,
+    logged: LoggedReplies | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Asks a batch of which replies are missing; the records of those."""
+    """Asks a batch of which replies are missing.
+
+    Yields:
+        The missing samples' records, to be logged. What else there is to log is logged here:
+        batches that were halved, and replies that contradict `logged`.
+    """
     if batch.is_done:
         return
 
@@ -164,12 +171,13 @@ def _records(
     for member in batch.members:
         response = next(replies) if member.request else failed(member)
         if member.is_missing:
-            yield _record(work.task, member, response)
+            yield record_of(task, member, response)
         elif logged and logged.contradict(member.key, response):
-            log.append(_record(work.task, member, response))  # a reader of the log finds both
+            log.append(record_of(task, member, response))  # a reader of the log finds both
 
 
-def _record(task: Task, member: Member, response: Response) -> dict[str, Any]:
+def record_of(task: Task, member: Member, response: Response) -> dict[str, Any]:
+    """The log record of a sample and the response to it."""
     return sample_record(
         index=member.index,
         key=member.key,

@@ -136,34 +136,53 @@ def batch_plan(facts: Sequence[tuple[AudioFacts, ...]], batch_size: int) -> Iter
         yield order[first : first + batch_size].tolist()
 
 
-class BatchMaker:
-    """Makes batches ready: looks up what is done, decodes, and lets the backend prepare."""
+def planned_batches(work: Work) -> Iterator[Batch]:
+    """All batches of a work, with what of them is done; nothing is decoded yet."""
+    for indices in batch_plan(work.facts, work.batch_size):
+        yield Batch([_member(work, index) for index in indices])
 
-    def __init__(self, work: Work, backend: Backend, workers: DecodeWorkers, prepare: bool) -> None:
+
+def _member(work: Work, index: int) -> Member:
+    sample, facts = work.samples[index], work.facts[index]
+    key = sample_key(sample, facts, work.identity_sha256)
+    is_missing = not work.done_keys or short_digest(key) not in work.done_keys
+    return Member(index, sample, facts, key, is_missing)
+
+
+class BatchMaker:
+    """Makes batches ready: decodes, and lets the backend prepare."""
+
+    def __init__(
+        self,
+        task: Task,
+        backend: Backend,
+        workers: DecodeWorkers,
+        *,
+        truncate_long: bool,
+        prepare: bool,
+    ) -> None:
         """Asks the task once for what all requests share.
 
         Args:
-            work: Samples and how to ask them.
+            task: What is asked.
             backend: Says how it hears.
             workers: Decode the clips.
+            truncate_long: Cut clips that are too long instead of failing the sample.
             prepare: Let the backend prepare, too; else it does so when it is asked.
         """
-        self._work = work
         self._backend = backend
         self._workers = workers
+        self._truncate_long = truncate_long
         self._prepare = prepare
-        self._prompt: Prompt = work.task.prompt()
-        self._generation: Generation = work.task.generation()
+        self._prompt: Prompt = task.prompt()
+        self._generation: Generation = task.generation()
 
-    def batches(self, plan: Iterable[Sequence[int]]) -> Generator[Batch, None, None]:
-        """Makes one batch after the other; one that is done is not decoded.
+    def ready(self, batches: Iterable[Batch]) -> Generator[Batch, None, None]:
+        """Makes one batch after the other ready; one that is done is not decoded.
 
         The workers go on with the next batches' clips while the caller is busy with one.
-
-        Args:
-            plan: Indices of each batch's samples.
         """
-        here, ahead = tee(Batch([self._member(index) for index in indices]) for indices in plan)
+        here, ahead = tee(batches)
         clips = (
             source
             for batch in ahead
@@ -178,13 +197,6 @@ class BatchMaker:
                     if self._prepare:
                         batch.prepare(self._backend)
                 yield batch
-
-    def _member(self, index: int) -> Member:
-        work = self._work
-        sample, facts = work.samples[index], work.facts[index]
-        key = sample_key(sample, facts, work.identity_sha256)
-        is_missing = not work.done_keys or short_digest(key) not in work.done_keys
-        return Member(index, sample, facts, key, is_missing)
 
     def _ask_with(self, decoded: Iterator[Audio | AudioError], members: Sequence[Member]) -> None:
         for member in members:
@@ -202,7 +214,7 @@ class BatchMaker:
             raise clip
         if clip.sha256 != fact.sha256:
             raise AudioError(f"{source.name}: changed since the run began; run again")
-        return prepare_clip(clip, self._backend.max_audio_s, self._work.truncate_long)
+        return prepare_clip(clip, self._backend.max_audio_s, self._truncate_long)
 
 
 def prepare_clip(audio: Audio, max_audio_s: float, truncate_long: bool) -> Audio:

@@ -19,7 +19,8 @@ from modeltest.errors import ModeltestError
 from modeltest.records import Prompt
 from modeltest.runlog.run_log import open_segment
 from modeltest.runner.blocks import BlockMeasurer, Sweep
-from modeltest.runner.isolated import clip_from
+from modeltest.runner.child import error_header, take_standard_output
+from modeltest.runner.clip_frames import audio_from
 from modeltest.runner.material import Clip, Material
 from modeltest.runner.sweep import Logged
 from modeltest.runner.sweep_plan import Block, Point, SweepSettings
@@ -30,14 +31,13 @@ from modeltest.tasks.factory import make_task
 def main() -> None:
     """Measures the block that the parent names, says how it went, and ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    answers = os.dup(1)
-    os.dup2(2, 1)  # what a library prints must not stand among the answers
+    answers = take_standard_output()
     asked, clips = read_task(0)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         outcome = {"failure": _measure(asked, clips)}
     except ModeltestError as error:
-        outcome = {"error": str(error), "kind": type(error).__name__}
+        outcome = error_header(error)
     write_frame(answers, outcome)
 
 
@@ -49,7 +49,11 @@ def read_task(descriptor: int) -> tuple[dict[str, Any], tuple[Clip, ...]]:
     """
     frames = FrameReader(descriptor)  # one for all frames: it may read ahead
     asked = _next_frame(frames).header
-    return asked, tuple(clip_from(_next_frame(frames)) for _ in range(asked["num_clips"]))
+    return asked, tuple(_clip(_next_frame(frames)) for _ in range(asked["num_clips"]))
+
+
+def _clip(frame: Frame) -> Clip:
+    return Clip(frame.header["name"], audio_from(frame), frame.header["truth"])
 
 
 def _next_frame(frames: FrameReader) -> Frame:

@@ -19,7 +19,7 @@ MODULE_OWNERS = {
         "runlog/source_facts.py",
         "devices/probe.py",
         "audio/child_process.py",
-        "runner/isolated.py",
+        "runner/child.py",
     },
     "ctypes": {"audio/child_process.py", "audio/decode_child.py"},
 }

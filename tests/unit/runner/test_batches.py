@@ -7,7 +7,7 @@ import numpy as np
 from modeltest.audio.workers import DecodeWorkers
 from modeltest.records import Audio, AudioSource
 from modeltest.runner.accuracy import Work
-from modeltest.runner.batches import BatchMaker, batch_plan
+from modeltest.runner.batches import BatchMaker, planned_batches
 from modeltest.runner.plan import check_data
 from modeltest.settings.load import Loaded
 from modeltest.tasks.factory import make_task
@@ -47,8 +47,8 @@ def test_the_next_batch_is_decoded_while_one_is_in_use(settings, progress, scrip
     }
     work = Work(make_task("t", settings), data.samples, data.facts, 2, False, "identity")
     workers = GreedyWorkers(digests)
-    batches = BatchMaker(work, scripted(), workers, prepare=False).batches(
-        batch_plan(data.facts, 2)
+    batches = BatchMaker(work.task, scripted(), workers, truncate_long=False, prepare=False).ready(
+        planned_batches(work)
     )
     first = next(batches)
     assert [member.sample.audio[0].name for member in first.members] == workers.taken[:2]

@@ -7,7 +7,7 @@ import pytest
 
 from modeltest.audio.frames import BrokenFrameError, write_frame
 from modeltest.records import Audio
-from modeltest.runner.isolated import clip_header
+from modeltest.runner.clip_frames import audio_header
 from modeltest.runner.isolated_child import read_task
 from modeltest.runner.material import Clip
 
@@ -22,7 +22,8 @@ def sent(num_clips, num_sent):
         clips.append(Clip(f"clip {number}", audio, "cough"))
     write_frame(writing, {"num_clips": num_clips})
     for clip in clips:
-        write_frame(writing, clip_header(clip), clip.audio.waveform.tobytes())
+        header = {"name": clip.name, "truth": clip.truth, "audio": audio_header(clip.audio)}
+        write_frame(writing, header, clip.audio.waveform.tobytes())
     os.close(writing)
     return reading, clips
 
