@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from modeltest.cli.signals import last_words
+from modeltest.cli.signals import last_words, signals_first
 from modeltest.errors import (
     EXIT_BUG,
     EXIT_DEVICE,
@@ -39,7 +39,8 @@ def resumable(run_folder: Path, work: Callable[[], int]) -> int:
     code = EXIT_BUG
     with last_words(to_continue):  # until it is printed: a second signal ends this at once
         try:
-            code = work()
+            with signals_first():
+                code = work()
         except BaseException as error:
             of_disk = EXIT_DEVICE if isinstance(error, OSError) else EXIT_BUG
             code = getattr(error, "exit_code", of_disk)

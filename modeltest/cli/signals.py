@@ -16,6 +16,7 @@ GRACE_S = 8.0
 _AGAIN_S = 0.005
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _last_words: list[str] = []
+_seen: list[int] = []
 
 
 class Interrupted(BaseException):
@@ -39,15 +40,15 @@ def interruptible() -> Iterator[None]:
     handlers run between instructions of the main thread only, which may be deep in a
     library for minutes; so a thread of its own counts the signals and watches the time.
     """
-    seen: list[int] = []
+    _seen.clear()
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if not seen:
-            seen.append(number)
+        if not _seen:
+            _seen.append(number)
             raise Interrupted(number)
 
     def raise_again(_number: int, _frame: FrameType | None) -> None:
-        raise Interrupted(seen[0])
+        raise Interrupted(_seen[0])
 
     def unraisable(failure: sys.UnraisableHookArgs) -> None:
         if not issubclass(failure.exc_type, Interrupted):
@@ -65,14 +66,29 @@ def interruptible() -> Iterator[None]:
     wakeup_before = signal.set_wakeup_fd(arriving, warn_on_full_buffer=False)
     before = {number: signal.signal(number, handle) for number in _SIGNALS}
     try:
-        yield
+        with signals_first():
+            yield
     finally:
-        if not seen:  # after the first one, the second must still end the process at once
+        if not _seen:  # after the first one, the second must still end the process at once
             for number, handler in before.items():
                 signal.signal(number, handler)
             sys.unraisablehook = hook_before
             signal.set_wakeup_fd(wakeup_before)
             os.close(arriving)
+
+
+@contextmanager
+def signals_first() -> Iterator[None]:
+    """Lets a signal count, and not the error that it led to.
+
+    Compiled libraries make errors of their own of what Python raises in their callbacks.
+    """
+    try:
+        yield
+    except Exception as error:
+        if _seen:
+            raise Interrupted(_seen[0]) from error
+        raise
 
 
 @contextmanager

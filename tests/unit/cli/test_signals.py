@@ -79,6 +79,36 @@ def test_one_that_meets_a_destructor_ends_the_work_in_order_too(start, number):
     assert (process.returncode, err) == (128 + number, "in order\n")
 
 
+SERIALIZER = """
+        import pydantic
+
+        class Settings(pydantic.BaseModel):
+            name: str
+
+            @pydantic.field_serializer("name")
+            def wait(self, value):
+                time.sleep(60)
+
+        Settings(name="a").model_dump()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_that_compiled_code_turns_into_its_own_error_ends_the_work_in_order(start, number):
+    process = start(SERIALIZER)
+    time.sleep(1.0)  # to import pydantic
+    process.send_signal(number)
+    _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (128 + number, "in order\n")
+
+
+def test_an_error_without_a_signal_stays_what_it_is(start):
+    process = start("raise ValueError('broken')")
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert err.rstrip().endswith("ValueError: broken")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_work_deep_in_a_library_ends_when_the_time_is_over(start, number):
     process = start(IN_C, grace_s=0.5)
