@@ -22,7 +22,6 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 from types import FrameType
 
@@ -69,54 +68,62 @@ def main() -> int:
             print("\n".join(found) or "no violation")
             return int(bool(found))
         end_s = time.monotonic() + options.seconds
-        failed = 0
-        for left, kind in zip(range(len(kinds), 0, -1), kinds, strict=True):
+        tallies = [Tally(kind, KINDS[kind], options) for kind in kinds]
+        for tally in tallies:  # what is enough of every kind, before there is more of one
+            tally.carry_out(base, tally.num_enough, end_s)
+        for left, tally in zip(range(len(tallies), 0, -1), tallies, strict=True):
             now_s = time.monotonic()  # what a kind leaves of its share, the next ones get
-            share_s = max(end_s - now_s, 1.0) / left
-            failed |= run(kind, KINDS[kind], base, options, (end_s, now_s + share_s))
-        return failed
+            tally.carry_out(base, None, now_s + max(end_s - now_s, 0.0) / left)
+        return max(tally.report() for tally in tallies)
 
 
-def run(
-    kind: str,
-    check: Callable[..., str],
-    base: object,
-    options: argparse.Namespace,
-    ends_s: tuple[float, float],
-) -> int:
-    """Carries one kind out: what is enough until the first time, what is more until the second."""
-    begin_s = time.monotonic()
-    wanted = options.torn if kind == "torn" else options.count
-    least = enough(wanted, options)
-    if kind in WHOLE_RUNS:
-        wanted, least = (-(-count // len(WHOLE_RUNS)) for count in (wanted, least))
-    per_case = REPLIES_PER_CASE if kind == "replies" else 1
-    num_cases = -(-wanted // per_case)
-    work = functools.partial(chunk, check, base, options.seed)
-    counts: Counter[str] = Counter()
-    num_violations = 0
-    chunks = [range(first, min(first + CHUNK, num_cases)) for first in range(0, num_cases, CHUNK)]
-    num_enough = -(-least // (CHUNK * per_case))
-    parts = (chunks[:num_enough], chunks[num_enough:])
-    for outcomes, problems in chain.from_iterable(
-        each_in_processes(work, part, end_s, options.processes)
-        for part, end_s in zip(parts, ends_s, strict=True)
-    ):
-        counts.update(outcomes)
-        for problem in problems:
-            num_violations += 1
-            if num_violations <= 5:
-                repeat = f"--kind {kind} --seed {options.seed}"
-                print(f"  VIOLATION mutations.py {repeat} --only {problem}", flush=True)
-    done = sum(counts.values()) * per_case
-    shown = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    what = f" in cases of {per_case}" if per_case > 1 else ""
-    print(
-        f"mutations {kind}: {done} of {wanted}{what} ({shown}), {num_violations} violations, "
-        f"seed {options.seed}, {time.monotonic() - begin_s:.0f} s",
-        flush=True,
-    )
-    return int(bool(num_violations) | short_of(f"mutations {kind}", done, least, options))
+class Tally:
+    """What came of one kind so far."""
+
+    def __init__(self, kind: str, check: Callable[..., str], options: argparse.Namespace) -> None:
+        self.kind, self.check, self.options = kind, check, options
+        self.per_case = REPLIES_PER_CASE if kind == "replies" else 1
+        wanted = options.torn if kind == "torn" else options.count
+        least = enough(wanted, options)
+        if kind in WHOLE_RUNS:
+            wanted, least = (-(-count // len(WHOLE_RUNS)) for count in (wanted, least))
+        self.wanted, self.least = wanted, least
+        num_cases = -(-wanted // self.per_case)
+        self.chunks = [
+            range(first, min(first + CHUNK, num_cases)) for first in range(0, num_cases, CHUNK)
+        ]
+        self.num_enough = -(-least // (CHUNK * self.per_case))
+        self.counts: Counter[str] = Counter()
+        self.num_violations = 0
+        self.seconds = 0.0
+
+    def carry_out(self, base: object, num_chunks: int | None, end_s: float) -> None:
+        """The next chunks, or all that are left; none is begun after the time."""
+        begin_s = time.monotonic()
+        num = len(self.chunks) if num_chunks is None else num_chunks
+        chunks, self.chunks = self.chunks[:num], self.chunks[num:]
+        work = functools.partial(chunk, self.check, base, self.options.seed)
+        for outcomes, problems in each_in_processes(work, chunks, end_s, self.options.processes):
+            self.counts.update(outcomes)
+            for problem in problems:
+                self.num_violations += 1
+                if self.num_violations <= 5:
+                    repeat = f"--kind {self.kind} --seed {self.options.seed}"
+                    print(f"  VIOLATION mutations.py {repeat} --only {problem}", flush=True)
+        self.seconds += time.monotonic() - begin_s
+
+    def report(self) -> int:
+        """Prints the counts; 1 after a violation, or with too few cases."""
+        done = sum(self.counts.values()) * self.per_case
+        shown = ", ".join(f"{count} {name}" for name, count in sorted(self.counts.items()))
+        what = f" in cases of {self.per_case}" if self.per_case > 1 else ""
+        print(
+            f"mutations {self.kind}: {done} of {self.wanted}{what} ({shown}), "
+            f"{self.num_violations} violations, seed {self.options.seed}, {self.seconds:.0f} s",
+            flush=True,
+        )
+        short = short_of(f"mutations {self.kind}", done, self.least, self.options)
+        return int(bool(self.num_violations) | short)
 
 
 def chunk(
