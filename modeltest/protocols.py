@@ -166,6 +166,14 @@ class Device(Protocol):
         """Seconds from one mark to another; call `synchronize` first."""
         ...
 
+    def total_memory_bytes(self) -> int:
+        """All memory of the device, or on a CPU of the host."""
+        ...
+
+    def available_memory_bytes(self) -> int:
+        """What of it nobody uses now, other processes included."""
+        ...
+
     def peak_memory_bytes(self) -> int:
         """Highest use since `reset_peak_memory`: the device's, or on a CPU the process's."""
         ...
@@ -182,12 +190,27 @@ class Device(Protocol):
         """Gives back memory that is only cached."""
         ...
 
+    def use_deterministic_algorithms(self) -> None:
+        """Trades speed for the same result every time, from here to the process's end."""
+        ...
+
+    def warnings(self, dtype: str) -> tuple[str, ...]:
+        """What a user should know before running in `bf16`, `fp16` or `fp32`; a line each."""
+        ...
+
     def is_alive(self) -> bool:
         """Whether the device still computes; asked after a failure."""
         ...
 
+    def health(self) -> Mapping[str, Any]:
+        """How the device is now: temperature, power, errors; asked before and after a run.
+
+        May start the vendor's tool, which takes up to 5 s. JSON values.
+        """
+        ...
+
     def facts(self) -> Mapping[str, Any]:
-        """Name, memory, driver. JSON values."""
+        """Name, memory, driver, set-up; `simulated` says that it is no real one. JSON values."""
         ...
 
 

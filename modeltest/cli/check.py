@@ -3,35 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib import metadata
-from typing import TYPE_CHECKING, Literal
 
+from modeltest.cli.findings import Finding, show
 from modeltest.cli.options import DEVICES, add_settings_options
-from modeltest.errors import EXIT_OK, EXIT_USAGE, ModeltestError
-
-if TYPE_CHECKING:
-    from modeltest.devices.probe import Probe
+from modeltest.errors import ModeltestError
 
 HELP = "check settings, data and this machine without loading the weights"
-
-_MARKS = {"ok": "✓", "warning": "!", "bad": "✗"}
-_COLOURS = {"ok": "green", "warning": "yellow", "bad": "red"}
-_OLDEST_TRANSFORMERS = (4, 46, 2)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One row: what was looked at, how it stands, and what to do about it."""
-
-    what: str
-    state: Literal["ok", "warning", "bad"]
-    detail: str
-    advice: str = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,32 +19,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", choices=DEVICES, default="auto", help="the device that is meant"
     )
+    parser.add_argument(
+        "--npu-selfcheck",
+        action="store_true",
+        help="compute on the first NPU and compare with the CPU: what to run on a new machine",
+    )
     add_settings_options(parser)
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Prints one row per finding; exit 2 when something is bad."""
-    from termcolor import colored
+    """Prints one row per finding; exit 2 when something is bad.
 
-    from modeltest.errors import one_line
+    Raises:
+        DeviceError: `--npu-selfcheck` without an NPU.
+    """
+    if options.npu_selfcheck:
+        from modeltest.cli.npu_selfcheck import self_check
 
-    bad = 0
-    for finding in _findings(options):
-        mark = colored(_MARKS[finding.state], _COLOURS[finding.state])
-        print(f"{mark} {finding.what:<13} {one_line(finding.detail)}")
-        if finding.advice:
-            print(f"  {'':<13} {one_line(finding.advice)}")
-        bad += finding.state == "bad"
-    if bad:
-        print(f"{bad} of the checks failed", file=sys.stderr)
-    return EXIT_USAGE if bad else EXIT_OK
+        return show(self_check())
+    return show(_findings(options))
 
 
 def _findings(options: argparse.Namespace) -> Iterator[Finding]:
-    yield _python()
-    yield _transformers()
-    yield _sound()
-    yield from _device(options.device)
+    from modeltest.cli.machine_rows import machine_rows
+
+    yield from machine_rows(options.device)
     if options.task:
         yield from _guarded("task", lambda: _task(options))
     if options.model:
@@ -80,61 +57,6 @@ def _guarded(what: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Findi
     except ModeltestError as error:
         for line in str(error).splitlines():
             yield Finding(what, "bad", line)
-
-
-def _python() -> Finding:
-    return Finding("python", "ok", f"{platform.python_version()} ({sys.executable})")
-
-
-def _transformers() -> Finding:
-    try:
-        version = metadata.version("transformers")
-    except metadata.PackageNotFoundError:
-        return Finding("transformers", "bad", "not installed", "pip install transformers")
-    release = tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
-    if release < _OLDEST_TRANSFORMERS:
-        return Finding("transformers", "bad", version, "needs 4.46.2 or newer")
-    return Finding("transformers", "ok", version)
-
-
-def _sound() -> Finding:
-    from modeltest.audio.decode import audio_rule_facts
-
-    versions = {k: v for k, v in audio_rule_facts().items() if k != "rule"}
-    facts = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return Finding("audio", "ok", facts)
-
-
-def _device(requested: str) -> Iterator[Finding]:
-    from modeltest.devices.factory import choose
-    from modeltest.devices.probe import probe
-
-    found = probe()
-    yield _torch(found)
-    try:
-        choice = choose(requested, found)
-    except ModeltestError as error:
-        yield Finding("device", "bad", str(error))
-        return
-    state: Literal["ok", "warning"] = "warning" if choice.broken_torch_npu else "ok"
-    advice = "install CANN and source its set_env.sh" if choice.broken_torch_npu else ""
-    visible = {
-        name: os.environ[name]
-        for name in ("ASCEND_RT_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
-        if name in os.environ
-    }
-    shown = "".join(f", {name}={value}" for name, value in visible.items())
-    yield Finding("device", state, f"{choice.kind} ({choice.reason}){shown}", advice)
-
-
-def _torch(found: Probe) -> Finding:
-    if found.torch_version:
-        npu = "with" if found.torch_npu else "without"
-        return Finding("torch", "ok", f"{found.torch_version}, {npu} torch_npu")
-    if found.torch_npu:  # the device's row says what comes of it
-        return Finding("torch", "warning", found.error)
-    advice = "CPU: pip install torch==2.13.0; Ascend: the pair that matches CANN"
-    return Finding("torch", "bad", found.error, advice)
 
 
 def _task(options: argparse.Namespace) -> Iterator[Finding]:

@@ -105,7 +105,8 @@ def plan_lines(plan: SweepPlan, device: Device, reason: str, place: PerformanceP
         + (", each visit in its own process" if settings.isolate else ""),
         f"run       {place.run_folder}",
     ]
-    lines += [f"warning: {warning}" for warning in plan.warnings]
+    warnings = [*device.warnings(model.data_type), *plan.warnings]
+    lines += [f"warning: {warning}" for warning in warnings]
     return [one_line(line) for line in lines]
 
 

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
+from modeltest.devices.npu_variables import check_npu_variables, set_npu_variables
 from modeltest.devices.probe import Probe, hide_torch_npu, probe, torch_npu_installed
+from modeltest.devices.why_not import WhyNot
 from modeltest.errors import DeviceError
 from modeltest.protocols import Device
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A device kind and why it was taken.
+    """A device kind and why it was taken; JSON values, for processes that are started.
 
     Attributes:
         kind: `cpu`, `cuda` or `npu`.
         reason: For the user.
-        broken_torch_npu: torch_npu is installed but must be kept out of this process.
+        num_devices: How many of the kind are visible.
     """
 
     kind: str
     reason: str
-    broken_torch_npu: bool = False
+    num_devices: int = 1
 
 
 def choose(requested: str, found: Probe | None = None) -> Choice:
-    """Decides for a device kind.
+    """Decides for a device kind; torch_npu is not imported in this process.
 
     Args:
         requested: `auto` or a kind.
@@ -34,46 +37,96 @@ def choose(requested: str, found: Probe | None = None) -> Choice:
     Raises:
         DeviceError: torch is missing, or the requested kind cannot be had. A device that
             was asked for is never replaced by another.
+        UsageError: The environment's variables for NPUs contradict themselves.
     """
-    if requested == "cpu" and found is None and not torch_npu_installed():
+    if requested == "cpu" and found is None:
         return Choice("cpu", "asked for")  # nothing to find out, and torch takes seconds to import
+    installed = found.torch_npu if found else torch_npu_installed()
+    if installed and may_be_npu(requested):
+        check_npu_variables(os.environ)
     found = found or probe()
-    if not found.torch_version and not found.torch_npu:
+    if not found.torch_version:
         raise DeviceError(
-            f"torch cannot be used: {found.error or 'no version'}; install the torch build for "
-            "this machine (CPU: pip install torch==2.13.0; Ascend: the torch and torch_npu pair "
-            "that matches CANN)"
+            f"torch cannot be used: {found.torch_error or 'no version'}; install the torch build "
+            "for this machine (CPU: pip install torch==2.13.0; Ascend: the torch and torch_npu "
+            "pair that matches CANN)"
         )
-    available = {"npu": found.npu, "cuda": found.cuda, "cpu": True}
     if requested != "auto":
-        if not available[requested]:
-            why = f": {found.error}" if found.error else ""
-            usable = ", ".join(kind for kind, there in available.items() if there)
-            raise DeviceError(
-                f"--device {requested}: no such device can be used{why}; usable: {usable}"
-            )
-        return Choice(requested, "asked for", broken_torch_npu=bool(found.error))
-    for kind in ("npu", "cuda"):
-        if available[kind]:
-            return Choice(kind, "the first of npu, cuda, cpu that is usable")
-    if found.error:
-        reason = f"torch_npu is installed but cannot be used: {found.error}"
-        return Choice("cpu", reason, broken_torch_npu=True)
-    return Choice("cpu", "no npu and no cuda device is usable")
+        return _asked_for(requested, found)
+    return _first_usable(found)
 
 
-def make_device(choice: Choice) -> Device:
-    """Makes the chosen device; the imports are here so that only one backend is loaded."""
+def may_be_npu(requested: str) -> bool:
+    """Whether what was asked for can turn out to be an NPU."""
+    return requested in {"auto", "npu"}
+
+
+def make_device(choice: Choice, index: int = 0) -> Device:
+    """Makes one of the chosen devices and makes it torch's current one.
+
+    The imports are here so that only one kind is loaded. An NPU's variables are set before,
+    and torch_npu is kept out of a process that computes elsewhere, where it could only fail.
+
+    Args:
+        choice: From `choose`.
+        index: Among the visible devices; the CPU is the same whatever the index.
+
+    Raises:
+        DeviceError: There is no device of that index.
+        UsageError: The environment's variables for NPUs contradict themselves.
+    """
+    if choice.kind == "cpu":
+        from modeltest.devices.cpu import CpuDevice
+
+        _keep_torch_npu_out()
+        return CpuDevice()
+    if not 0 <= index < choice.num_devices:
+        raise DeviceError(
+            f"{choice.kind}:{index}: there is no such device, {choice.num_devices} visible"
+        )
     if choice.kind == "npu":
+        set_npu_variables(os.environ)
         from modeltest.devices.npu import NpuDevice
 
-        return NpuDevice()
-    if choice.kind == "cuda":
-        from modeltest.devices.cuda import CudaDevice
+        return NpuDevice(index)
+    _keep_torch_npu_out()
+    from modeltest.devices.cuda import CudaDevice
 
-        return CudaDevice()
-    if choice.broken_torch_npu:
+    return CudaDevice(index)
+
+
+def _keep_torch_npu_out() -> None:
+    if torch_npu_installed():
         hide_torch_npu()
-    from modeltest.devices.cpu import CpuDevice
 
-    return CpuDevice()
+
+def _asked_for(kind: str, found: Probe) -> Choice:
+    usable = _usable(found)
+    if kind in usable:
+        return Choice(kind, "asked for", usable[kind])
+    why = _why_not(kind, found)
+    raise DeviceError(f"--device {kind}: {why.reason} ({why.advice}); usable: {', '.join(usable)}")
+
+
+def _first_usable(found: Probe) -> Choice:
+    """Says why an NPU was passed over, or where nobody meant to use one, why a GPU was."""
+    usable = _usable(found)
+    kind = next(iter(usable))
+    if found.torch_npu and kind != "npu":
+        reason = f"{_why_not('npu', found).reason}; using {kind}"
+    elif kind == "cpu":
+        reason = f"torch_npu is not installed, {_why_not('cuda', found).reason}; using cpu"
+    else:
+        reason = f"the first of npu, cuda, cpu that is usable, {usable[kind]} visible"
+    return Choice(kind, reason, usable[kind])
+
+
+def _usable(found: Probe) -> dict[str, int]:
+    """Number of devices by kind, in the order of choice."""
+    counts = {"npu": found.num_npu, "cuda": found.num_cuda, "cpu": 1}
+    return {kind: num for kind, num in counts.items() if num}
+
+
+def _why_not(kind: str, found: Probe) -> WhyNot:
+    known = found.no_npu if kind == "npu" else found.no_cuda
+    return known or WhyNot(f"no {kind} device can be used", "run modeltest check")

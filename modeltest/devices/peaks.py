@@ -68,7 +68,7 @@ def measure_peaks(device: Device, dtype_name: str) -> Peaks:
 
 def _copy_rate(device: Device) -> tuple[int, float]:
     """Size of the buffer and bytes moved per second: each byte is read once, written once."""
-    num_bytes = _CPU_BUFFER_BYTES if device.kind == "cpu" else _ACCELERATOR_BUFFER_BYTES
+    num_bytes = _CPU_BUFFER_BYTES if device.is_host else _ACCELERATOR_BUFFER_BYTES
     while True:
         try:
             return num_bytes, 2 * num_bytes / _copy_s(device, num_bytes)

@@ -87,7 +87,8 @@ def _refuse_dead(device: Device, failure: str) -> None:
     with suppress(Exception):
         device.free_memory()
     if not _is_alive(device):
-        raise DeviceError(f"{device.torch_name} does not answer any more ({failure})")
+        first = failure.splitlines()[0]  # drivers append where in their code it was
+        raise DeviceError(f"{device.torch_name} does not answer any more ({first})")
 
 
 def _is_alive(device: Device) -> bool:

@@ -18,9 +18,12 @@ MODULE_OWNERS = {
     "subprocess": {
         "runlog/source_facts.py",
         "devices/probe.py",
+        "devices/vendor_tool.py",
         "audio/child_process.py",
         "runner/child.py",
+        "cli/tensor_parallel.py",
     },
+    "ray": {"runner/parallel/ray_crew.py"},
     "ctypes": {"audio/child_process.py", "audio/decode_child.py"},
 }
 BUILT_INS = {"eval", "exec", "compile", "__import__", "execfile", "input"}

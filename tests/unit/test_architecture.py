@@ -63,6 +63,7 @@ def test_every_part_has_a_rule() -> None:
         ("librosa", {"audio"}),
         ("transformers", {"backends"}),
         ("pydantic", {"settings"}),
+        ("ray", {"runner"}),
     ],
 )
 def test_a_library_has_one_owner(library: str, owners: set[str]) -> None:
@@ -72,6 +73,59 @@ def test_a_library_has_one_owner(library: str, owners: set[str]) -> None:
         if any(name.split(".")[0] == library for name in imported_modules(path))
     }
     assert users == owners
+
+
+DEVICE_KINDS = {"cpu", "cuda", "npu", "gpu", "mps", "xpu"}
+
+
+def compared_with_a_device_kind(tree: ast.AST) -> list[str]:
+    """Code that does one thing on this kind of device and another on that."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            compared: list[ast.AST] = [node.left, *node.comparators]
+        elif isinstance(node, ast.match_case):
+            compared = [node.pattern]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            compared = list(node.args) if node.func.attr in {"startswith", "endswith"} else []
+        else:
+            continue
+        texts = {
+            part.value.lower().rstrip(":")
+            for whole in compared
+            for part in ast.walk(whole)
+            if isinstance(part, ast.Constant) and isinstance(part.value, str)
+        }
+        found += [ast.unparse(node) for _ in texts & DEVICE_KINDS][:1]
+    return found
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(path for path in SOURCES if part_of(path) != "devices"),
+        *sorted((PACKAGE.parent / "benchmarks").rglob("*.py")),
+        *sorted((PACKAGE.parent / "tools").rglob("*.py")),
+    ],
+    ids=lambda path: str(path.relative_to(PACKAGE.parent)),
+)
+def test_only_devices_know_kinds_of_devices(path: Path) -> None:
+    assert compared_with_a_device_kind(ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "if device == 'cuda': pass",
+        "x = 1 if 'npu' != device.kind else 2",
+        "device.type in ('cuda', 'npu')",
+        "name.startswith('cuda')",
+        "name.startswith(('npu:', 'x'))",
+        "match kind:\n    case 'CPU' | 'x': pass",
+    ],
+)
+def test_a_comparison_with_a_device_kind_is_seen(code: str) -> None:
+    assert len(compared_with_a_device_kind(ast.parse(code))) == 1
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))

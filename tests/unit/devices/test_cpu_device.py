@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modeltest.devices.cpu import CpuDevice
+from modeltest.devices.cpu import CpuDevice, _hottest_c
 
 
 def kilobytes(path, key):
@@ -23,14 +23,60 @@ def test_it_calls_itself_by_the_names_of_the_contract():
 
 
 def test_facts_are_those_of_the_host():
+    torch = pytest.importorskip("torch")
     facts = CpuDevice().facts()
     assert facts["name"].strip()
     assert 1 <= facts["cores"] <= os.cpu_count()
-    assert facts["torch_threads"] >= 1
+    assert facts["torch_threads"] == torch.get_num_threads()
+    assert facts["simulated"] is False
+    assert facts["visible_devices"] == 1
     # The page count of sysconf is that of /proc/meminfo.
     assert facts["memory_total_bytes"] == pytest.approx(
         kilobytes("/proc/meminfo", "MemTotal"), rel=0.02
     )
+
+
+def test_memory_is_that_of_the_host():
+    device = CpuDevice()
+    assert device.total_memory_bytes() == pytest.approx(
+        kilobytes("/proc/meminfo", "MemTotal"), rel=0.02
+    )
+    available = kilobytes("/proc/meminfo", "MemAvailable")
+    assert device.available_memory_bytes() == pytest.approx(available, rel=0.2)
+    assert device.available_memory_bytes() < device.total_memory_bytes()
+
+
+def test_the_hottest_sensor_counts(tmp_path):
+    assert _hottest_c(tmp_path) is None
+    for number, text in enumerate(("41000\n", "67500\n", "nothing", "52000\n")):
+        zone = tmp_path / f"thermal_zone{number}"
+        zone.mkdir()
+        (zone / "temp").write_text(text)
+    assert _hottest_c(tmp_path) == 67.5
+
+
+def test_health_is_the_hosts():
+    health = CpuDevice().health()
+    assert health["load_1min"] == pytest.approx(os.getloadavg()[0], abs=1.0)
+    assert health.keys() == {"load_1min", "temperature_c"}
+
+
+def test_deterministic_operators_are_torchs_switch():
+    torch = pytest.importorskip("torch")
+    try:
+        CpuDevice().use_deterministic_algorithms()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+        assert CpuDevice().facts()["deterministic"] is True
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.utils.deterministic.fill_uninitialized_memory = True
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32"])
+def test_a_cpu_warns_of_no_precision(dtype):
+    assert CpuDevice().warnings(dtype) == ()
 
 
 def test_peak_memory_is_in_bytes_and_at_least_what_was_touched():

@@ -66,7 +66,7 @@ def test_a_copy_counts_what_is_read_and_what_is_written(monkeypatch):
 def test_an_accelerator_copies_more_than_its_cache_holds(monkeypatch):
     monkeypatch.setattr(peaks, "_copy_s", lambda *_: 0.5)
     monkeypatch.setattr(peaks, "_product_s", lambda *_: 1.0)
-    monkeypatch.setattr(Recorder, "kind", "cuda")
+    monkeypatch.setattr(Recorder, "is_host", False)
     assert "copy of 1024 MiB" in peaks.measure_peaks(Recorder(), "bf16").source
 
 
