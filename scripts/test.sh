@@ -48,6 +48,8 @@ if ! $fast; then
     tool strace strace
     tool mount mount
     tool unshare util-linux
+    # The simulated NPUs are built.
+    tool c++ g++
 fi
 
 PYTHON=""

@@ -179,10 +179,21 @@ def judge(run: RunContent, aggregates: Sequence[Aggregate], noted: Sequence[str]
     if run.splits:
         reasons = ", ".join(sorted({split["reason"] for split in run.splits}))
         notes.insert(0, f"{len(run.splits)} batches were split ({reasons})")
+    if run.redealt:
+        reasons = ", ".join(sorted({again["reason"] for again in run.redealt}))
+        notes.insert(0, f"{len(run.redealt)} batches were dealt again ({reasons})")
+    # First what makes every figure meaningless, whatever else is to be said.
+    found = [*(("INVALID", problem) for problem in device_problems(run.manifest)), *found]
     words = [word for word in _SEVERITY if any(word == name for name, _ in found)]
     if run.problems:  # no resuming mends them
         words = ["INVALID"]
     return Verdict(words[0] if words else "VALID", (*(reason for _, reason in found), *notes))
+
+
+def device_problems(manifest: Mapping[str, Any]) -> list[str]:
+    """Why the figures say nothing of any real device."""
+    device = manifest["device"]
+    return [f"simulated device: {device['name']}"] if device.get("simulated") else []
 
 
 def source_problems(manifest: Mapping[str, Any]) -> list[str]:

@@ -20,7 +20,7 @@ _OPTIONAL_TEXT, _OPTIONAL_TRUTH = "text or null", "true, false or null"
 _TRUTH, _SECONDS, _SIZES = "true or false", "a number of seconds", "a list of counts from 1"
 _CLIPS = "a list of clips"
 # Manifests of before it was thought of lack it.
-_NEW_TEXT = "text, null or nothing"
+_NEW_TEXT, _NEW_TRUTH = "text, null or nothing", "true, false or nothing"
 
 # Sums and products of plans stay small numbers.
 _MAX_BLOCKS = 1_000_000
@@ -37,6 +37,7 @@ _SHARED: Mapping[str, str] = {
     "data.num_available": _COUNT,
     "data.warnings": _TEXTS,
     "device.name": _TEXT,
+    "device.simulated": _NEW_TRUTH,
     "tool.version": _TEXT,
     "tool.commit": _OPTIONAL_TEXT,
     "tool.dirty": _OPTIONAL_TRUTH,
@@ -149,6 +150,7 @@ def _is(value: Any, wanted: str) -> bool:
         _OPTIONAL_TEXT: (str, type(None)),
         _OPTIONAL_TRUTH: (bool, type(None)),
         _NEW_TEXT: (str, type(None), type(...)),
+        _NEW_TRUTH: (bool, type(...)),
     }
     return isinstance(value, kinds[wanted])
 

@@ -38,14 +38,15 @@ def benchmark_csv(summary: SweepSummary) -> bytes:
 def performance_csv(summary: SweepSummary) -> bytes:
     """`<model>_performance.csv`: today's columns, a row per batch size.
 
-    The fixed mode's rows, as today; the natural mode's when that alone was measured.
+    The fixed mode's rows, as today; the natural mode's when that alone was measured. Of a
+    simulated device there are none, since no column could say what they are.
     """
     columns = TODAYS_HEADER.split(",")
     rows = [row for row in summary.rows if row.mode == "fixed"] or summary.rows
     cells = (
         dict(zip(columns, _todays_cells(row.batch_size, row.figures), strict=True))
         for row in rows
-        if row.figures is not None
+        if row.figures is not None and not summary.simulated
     )
     return csv_bytes(columns, cells)
 
@@ -54,12 +55,12 @@ def atb_benchmark_csv(summary: SweepSummary) -> bytes:
     """The ten columns that `ATB_LLM_BENCHMARK_FILEPATH` gets: the fixed mode's rows.
 
     Its times are the language model's alone, as ever: encoder and features are left out. A
-    row without stage times has none.
+    row without stage times has none. Of a simulated device there are no rows.
     """
     rows = (
         _atb_row(row.batch_size, row.figures, summary.max_new_tokens)
         for row in summary.rows
-        if row.mode == "fixed" and row.figures is not None
+        if row.mode == "fixed" and row.figures is not None and not summary.simulated
     )
     return csv_bytes(ATB_COLUMNS, rows)
 

@@ -15,6 +15,7 @@ from modeltest.reports.performance.figures import (
 )
 from modeltest.reports.performance.replies import Replies
 from modeltest.reports.performance.wording import percent, signed_percent
+from modeltest.reports.summary import device_problems
 from modeltest.runlog.sweep_log import Point, Record
 
 MIN_ROUNDS = 5
@@ -71,10 +72,11 @@ def stability_limit(manifest: Record) -> float:
 
 def judge_point(evidence: PointEvidence) -> tuple[Finding, ...]:
     """Everything that stands against a point; nothing makes its row valid."""
+    simulated: list[Finding] = [("INVALID", why) for why in device_problems(evidence.manifest)]
     if evidence.failures:
         reason = str(evidence.failures[0]["reason"])
         gravity: ValidityName = "LIMITED" if reason.startswith(OUT_OF_MEMORY) else "INVALID"
-        return ((gravity, reason),)
+        return (*simulated, (gravity, reason))
     reasons = [
         *_failed_requests(evidence),
         *_work_done(evidence),
@@ -88,7 +90,7 @@ def judge_point(evidence: PointEvidence) -> tuple[Finding, ...]:
     # First what disturbed the machine: it explains much of the rest.
     reasons = [*_undisturbed(evidence), *reasons]
     findings: list[Finding] = [("INVALID", reason) for reason in dict.fromkeys(reasons)]
-    return (*(() if missing is None else (missing,)), *findings)
+    return (*simulated, *(() if missing is None else (missing,)), *findings)
 
 
 def point_notes(evidence: PointEvidence) -> tuple[str, ...]:
@@ -251,5 +253,5 @@ def limits(manifest: Record) -> tuple[str, ...]:
         f"{percent(GAIN_LIMIT)} faster than distinct ones",
         f"spread, drift, outliers and caches are judged from {1000 * SHORTEST_ROUND_S:g} ms per "
         "round",
-        "no failed request, no degraded point, replies that repeat",
+        "no failed request, no degraded point, replies that repeat, no simulated device",
     )

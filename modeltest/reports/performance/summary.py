@@ -16,7 +16,7 @@ from modeltest.reports.performance.judge import (
 )
 from modeltest.reports.performance.replies import Replies, point_replies
 from modeltest.reports.performance.roofline import Roofline, point_roofline
-from modeltest.reports.summary import changes, source_problems
+from modeltest.reports.summary import changes, device_problems, source_problems
 from modeltest.runlog.sweep_log import Point, SweepContent
 
 _SEVERITY: tuple[ValidityName, ...] = ("INCOMPLETE", "INVALID", "LIMITED")
@@ -74,6 +74,7 @@ class SweepSummary:
         device: `NPU`, `GPU` or `CPU`.
         device_name: Its make.
         max_new_tokens: Length of a fixed reply.
+        simulated: The device is none, so its figures go into no file that cannot say so.
     """
 
     verdict: Verdict
@@ -82,6 +83,7 @@ class SweepSummary:
     device: str
     device_name: str
     max_new_tokens: int
+    simulated: bool
 
     @property
     def best(self) -> Row | None:
@@ -102,6 +104,7 @@ def summarise_sweep(content: SweepContent) -> SweepSummary:
         device=_LABELS.get(str(device["kind"]), str(device["kind"]).upper()),
         device_name=str(device["name"]),
         max_new_tokens=int(manifest["sweep"]["max_new_tokens"]),
+        simulated=bool(device_problems(manifest)),
     )
 
 
@@ -142,14 +145,16 @@ def _row(content: SweepContent, point: Point) -> Row:
 def _verdict(content: SweepContent, rows: Sequence[Row]) -> Verdict:
     """The verdict with all its reasons; the gravest one decides the word."""
     manifest = content.manifest
-    found: list[Finding] = [*_missing_blocks(content, rows)]
+    simulated = device_problems(manifest)  # stands against every row, and is said once
+    found: list[Finding] = [("INVALID", problem) for problem in simulated]
+    found += _missing_blocks(content, rows)
     found += [("INVALID", problem) for problem in content.problems]
     found += [("INVALID", problem) for problem in source_problems(manifest)]
     found += [
         (word, f"{row.name}: {reason}")
         for row in rows
         for word, reason in row.findings
-        if word != "INCOMPLETE"
+        if word != "INCOMPLETE" and reason not in simulated
     ]
     if rows and all(row.findings for row in rows) and all(w == "LIMITED" for w, _ in found):
         found.append(("INVALID", "no point could be measured"))

@@ -41,6 +41,14 @@ def test_a_part_that_is_missing_or_something_else_is_one_line(tmp_path, eval_man
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize("mark", [None, 0, "no", ["x"]])
+def test_the_mark_of_a_simulated_device_is_a_truth_or_missing(tmp_path, eval_manifest, mark):
+    device = {**eval_manifest["device"], "simulated": mark}
+    write_manifest(tmp_path, {**eval_manifest, "device": device})
+    with pytest.raises(DataError, match=r"device\.simulated"):
+        read_run(tmp_path)
+
+
 def test_another_commands_run_is_refused(tmp_path, eval_manifest):
     write_manifest(tmp_path, {**eval_manifest, "command": "perf"})
     with pytest.raises(DataError, match="no run of modeltest eval"):

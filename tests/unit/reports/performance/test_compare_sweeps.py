@@ -89,6 +89,17 @@ def test_a_run_that_is_not_valid_withholds_the_verdict(compared):
     assert (lost.ratio, lost.outcome, lost.reason) == (None, "INCONCLUSIVE", "not valid in B")
 
 
+def test_a_simulated_device_is_never_a_pass(compared):
+    def change(manifest, _):
+        manifest["device"] = {"kind": "npu", "name": "Simulated NPU", "simulated": True}
+
+    for comparison in (compared(change), compared(slower(1.0), first=change)):
+        assert comparison.outcome == "INCONCLUSIVE"
+        [reason] = comparison.withheld
+        assert reason.endswith("is INVALID: simulated device: Simulated NPU")
+        assert {point.outcome for point in comparison.points} == {"INCONCLUSIVE"}
+
+
 def test_points_of_one_run_only_are_named(compared):
     comparison = compared(lambda manifest, _: manifest["sweep"].update(batch_sizes=[1, 2]))
     assert len(comparison.points) == 4

@@ -91,6 +91,18 @@ def test_out_of_memory_is_a_row_with_empty_figures(make_sweep):
     assert list(table(atb_benchmark_csv(summary))["batch_size"]) == [1, 2]
 
 
+def test_only_a_file_that_says_so_holds_figures_of_a_simulated_device(make_sweep):
+    def change(manifest, _):
+        manifest["device"] = {"kind": "npu", "name": "Simulated NPU", "simulated": True}
+
+    summary = summarise_sweep(make_sweep(change))
+    rows = table(benchmark_csv(summary))
+    assert (len(rows), set(rows["valid"])) == (6, {False})
+    assert set(rows["invalid_reason"]) == {"simulated device: Simulated NPU"}
+    assert len(table(performance_csv(summary))) == 0
+    assert len(table(atb_benchmark_csv(summary))) == 0
+
+
 def test_todays_columns(sweep):
     rows = table(performance_csv(summarise_sweep(sweep)))
     rows.columns = [name.strip() for name in rows.columns]

@@ -316,6 +316,41 @@ def test_local_changes_of_the_tool(judged):
     assert str(verdict) == "INVALID: modeltest's own source has local changes"
 
 
+def simulated(manifest):
+    manifest["device"] = {"kind": "npu", "name": "Simulated NPU", "simulated": True}
+
+
+def test_a_simulated_device_stands_against_every_row_and_is_said_once(make_sweep):
+    summary = summarise_sweep(make_sweep(lambda manifest, _: simulated(manifest)))
+    assert str(summary.verdict) == "INVALID: simulated device: Simulated NPU"
+    assert {row.reasons for row in summary.rows} == {("simulated device: Simulated NPU",)}
+    assert summary.best is None
+
+
+def test_a_simulated_device_stays_before_what_is_graver(judged):
+    row, verdict = judged(lambda logged: drop(logged, **{"pass": 4}), simulated)
+    assert row.reasons == ("simulated device: Simulated NPU", "4 of 5 passes measured")
+    assert (verdict.validity, verdict.reasons) == (
+        "INCOMPLETE",
+        ("simulated device: Simulated NPU", "6 of 30 blocks missing"),
+    )
+
+
+def test_a_simulated_device_without_enough_memory(judged):
+    failure = {"type": "point_failure", "batch_size": 2, "mode": "fixed",
+               "reason": "out of memory"}  # fmt: skip
+    _, verdict = judged(lambda logged: logged.append(failure), simulated)
+    assert str(verdict) == ("INVALID: simulated device: Simulated NPU; bs 2 fixed: out of memory")
+
+
+@pytest.mark.parametrize("device", [{"simulated": False}, {}])
+def test_other_devices_are_judged_by_their_figures(judged, device):
+    def change(manifest):
+        manifest["device"] = {"kind": "npu", "name": "Ascend910B4", **device}
+
+    assert str(judged(manifest_change=change)[1]) == "VALID"
+
+
 def test_part_of_a_task_is_limited(judged):
     def change(manifest):
         manifest["sweep"]["clip_source"] = "task"
