@@ -22,15 +22,21 @@ def check_model(settings: ModelSettings, where: str) -> None:
         check_model_folder(settings.model_path, where)
 
 
-def make_backend(settings: ModelSettings, seed: int, device: Device) -> Backend:
+def make_backend(settings: ModelSettings, seed: int, device: Device, tp: int = 1) -> Backend:
     """Makes the backend; loads the processor but no weights.
 
     Args:
         settings: The model's settings, command-line options applied; checked.
         seed: Seeds the backend's random numbers.
         device: Where the model goes.
+        tp: Tensor-parallel ranks, of which this process is one.
+
+    Raises:
+        ModelError: The model cannot be used, or not by so many ranks.
     """
     if settings.backend == "null":
+        if tp > 1:
+            raise ModelError(f"--tp {tp}: the null backend has no model to split; leave it out")
         from modeltest.backends.null import NullBackend
 
         return NullBackend(device)
@@ -39,6 +45,26 @@ def make_backend(settings: ModelSettings, seed: int, device: Device) -> Backend:
     if settings.model_path is None:
         raise ModelError("model_path is not set")
     chosen = TransformersSettings(
-        settings.model_path, settings.data_type, settings.attention, settings.engine, seed
+        settings.model_path, settings.data_type, settings.attention, settings.engine, seed, tp
     )
     return TransformersBackend(chosen, device)
+
+
+def follow_first_rank(settings: ModelSettings, seed: int, device: Device, tp: int) -> None:
+    """Computes along with rank 0 of a tensor-parallel model until that one closes its backend.
+
+    Args:
+        settings: Rank 0's.
+        seed: Rank 0's.
+        device: Of this rank.
+        tp: Ranks.
+
+    Raises:
+        ModelError: The model cannot be used.
+        DeviceError: This rank failed, or another one.
+    """
+    from modeltest.backends.transformers.backend import TransformersBackend
+
+    backend = make_backend(settings, seed, device, tp)
+    if isinstance(backend, TransformersBackend):
+        backend.follow()

@@ -7,23 +7,26 @@ import re
 import shlex
 import sys
 import time
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modeltest.cli import tensor_parallel
 from modeltest.cli.options import add_model_options, non_negative_int, positive_int
 from modeltest.errors import EXIT_OK, StorageError
 
 if TYPE_CHECKING:
     from modeltest.audio.workers import DecodeWorkers
+    from modeltest.devices.factory import Choice
     from modeltest.protocols import Backend, Device, Progress
     from modeltest.records import Audio
     from modeltest.runlog.layout import RunPlace
     from modeltest.runlog.segment import SegmentWriter
     from modeltest.runner.accuracy import Work
     from modeltest.runner.logged_replies import LoggedReplies
+    from modeltest.runner.parallel.ray_crew import Cluster
     from modeltest.runner.plan import EvalPlan
 
 HELP = "evaluate the accuracy of a model on a task"
@@ -36,6 +39,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser)
     parser.add_argument(
         "--bs", type=positive_int, metavar="N", help="samples per batch (default: the model file's)"
+    )
+    parser.add_argument(
+        "--tp",
+        type=int,
+        choices=tensor_parallel.SIZES,
+        default=1,
+        help="tensor parallel: one model split over so many devices (or CPU processes), which "
+        f"find each other by port MASTER_PORT, or {tensor_parallel.DEFAULT_PORT}",
+    )
+    parser.add_argument(
+        "--dp",
+        type=positive_int,
+        metavar="N",
+        help="data parallel: N processes with a model each, one per device (or N on a CPU); "
+        "1 if left out, with --ray all of the cluster's devices",
+    )
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const="auto",
+        metavar="ADDRESS",
+        help="data parallel on a Ray cluster: the one that $RAY_ADDRESS names, that this host "
+        "belongs to, or HOST:PORT; put it behind TASK and MODEL",
     )
     parser.add_argument(
         "--limit",
@@ -85,15 +111,19 @@ class Job:
         plan: What will be evaluated.
         backend: Made, weights not loaded.
         device: Where it runs.
+        choice: Why there.
         place: Where results go.
         lines: The plan in words.
+        cluster: Where the workers are, if not on this host.
     """
 
     plan: EvalPlan
     backend: Backend
     device: Device
+    choice: Choice
     place: RunPlace
     lines: list[str]
+    cluster: Cluster | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +143,8 @@ def execute(options: argparse.Namespace) -> int:
     from modeltest.cli.resume_command import resumable
     from modeltest.runlog.layout import check_writable
 
+    if (code := tensor_parallel.other_role(options)) is not None:
+        return code
     if not options.dry_run:
         check_writable(options.output_dir)
     progress = make_progress()
@@ -128,6 +160,7 @@ def execute(options: argparse.Namespace) -> int:
             _run(job, options, progress, workers)
             return show_outcome(job.place.run_folder, add_index_line=True)
 
+        tensor_parallel.announce(job.place.run_folder)
         return resumable(job.place.run_folder, work)
 
 
@@ -137,6 +170,8 @@ def _make_job(options: argparse.Namespace, progress: Progress, workers: DecodeWo
     from modeltest.runlog.find import find_run
     from modeltest.runlog.lock import refuse_locked
     from modeltest.runlog.manifest import place_from, read_manifest, refuse_moved
+    from modeltest.runner.parallel.evaluation import refuse_too_many_workers
+    from modeltest.runner.parallel.ray_crew import Cluster
     from modeltest.runner.start import plan_place
 
     resumed = find_run(options.resume, options.output_dir) if options.resume else None
@@ -144,16 +179,26 @@ def _make_job(options: argparse.Namespace, progress: Progress, workers: DecodeWo
         refuse_locked(resumed)
     plan = _make_plan(options, progress, workers)
     choice = choose(options.device)
-    device = make_device(choice)
-    backend = make_backend(plan.model_settings.settings, plan.seed, device)
+    device = make_device(choice, tensor_parallel.device_index())
+    cluster = Cluster(options.ray) if options.ray else None
+    if cluster:
+        # A run goes on with as many, though a node be lost: what finds no device is given up.
+        before = read_manifest(resumed).get("dp") if resumed and not options.dp else None
+        plan = replace(plan, dp=before or cluster.num_workers(options.dp, device.label))
+    else:
+        refuse_too_many_workers(plan.dp, choice, device)
+    tensor_parallel.refuse_too_many_ranks(plan.tp, choice, device)
+    backend = make_backend(plan.model_settings.settings, plan.seed, device, plan.tp)
     if resumed:
         place = place_from(read_manifest(resumed), resumed)
         refuse_moved(place, resumed)
     else:
         place = plan_place(plan, backend.name, device.label, options.output_dir)
-    return Job(
-        plan, backend, device, place, _plan_lines(plan, backend, device, choice.reason, place)
-    )
+    lines = _plan_lines(plan, backend, device, choice.reason, place)
+    if cluster:
+        nodes = f"{cluster.num_nodes()} nodes of the Ray cluster at {cluster.address}"
+        lines.append(f"workers   {plan.dp}, one {device.label} each, on {nodes}")
+    return Job(plan, backend, device, choice, place, lines, cluster)
 
 
 def _make_plan(options: argparse.Namespace, progress: Progress, workers: DecodeWorkers) -> EvalPlan:
@@ -177,6 +222,8 @@ def _make_plan(options: argparse.Namespace, progress: Progress, workers: DecodeW
         seed=options.seed,
         limit=options.limit,
         certified=options.certified,
+        dp=options.dp or 1,
+        tp=options.tp,
     )
 
 
@@ -202,7 +249,8 @@ def _plan_lines(
         f"batch size {model.batch_size}, prompt {plan.task_settings.settings.prompt_format}",
         f"run       {place.run_folder}",
     ]
-    lines += [f"warning: {warning}" for warning in data.warnings]
+    warnings = [*device.warnings(model.data_type), *data.warnings]
+    lines += [f"warning: {warning}" for warning in warnings]
     too_long = long_clips(data, backend.max_audio_s)
     if too_long:
         fate = plan.task_settings.settings.long_audio
@@ -278,29 +326,86 @@ def _evaluate(
     job: Job, work: Work, logged: LoggedReplies, segment: SegmentWriter, support: _Support
 ) -> None:
     from modeltest.runlog.run_log import phase_record
+
+    peak_bytes = job.device.peak_memory_bytes()
+    if len(work.done_keys) < len(work.samples):
+        ask = _ask_cluster if job.cluster else _ask_workers if job.plan.dp > 1 else _ask
+        peak_bytes = ask(job, work, logged, segment, support)
+    segment.append(phase_record("end", 0.0, peak_memory_bytes=peak_bytes))
+
+
+def _ask(
+    job: Job, work: Work, logged: LoggedReplies, segment: SegmentWriter, support: _Support
+) -> int:
+    """Evaluates in this process; returns its highest memory use, bytes."""
+    from modeltest.runlog.run_log import health_record, phase_record
     from modeltest.runner.accuracy import evaluate, warm_up
     from modeltest.runner.recovery import load
 
-    if len(work.done_keys) < len(work.samples):
-        start_s = time.perf_counter()
-        load(job.backend, job.device)
-        seconds = time.perf_counter() - start_s
-        segment.append(phase_record("load", seconds, **job.backend.facts()))
-        segment.append(phase_record("warm_up", warm_up(work.task, job.backend, support.clips)))
-        # On a CPU the thread's work takes cores from the model: a quarter slower on two cores.
-        ahead = not job.device.is_host
-        evaluate(
+    segment.append(health_record("before", job.device.health()))
+    start_s = time.perf_counter()
+    load(job.backend, job.device)
+    seconds = time.perf_counter() - start_s
+    segment.append(phase_record("load", seconds, **job.backend.facts()))
+    segment.append(phase_record("warm_up", warm_up(work.task, job.backend, support.clips)))
+    # On a CPU the thread's work takes cores from the model: a quarter slower on two cores.
+    ahead = not job.device.is_host
+    evaluate(
+        work,
+        job.backend,
+        job.device,
+        segment,
+        support.progress,
+        logged=logged,
+        workers=support.workers,
+        prefetch=ahead,
+    )
+    segment.append(health_record("after", job.device.health()))
+    peak_bytes = job.device.peak_memory_bytes()
+    job.backend.close()
+    return peak_bytes
+
+
+def _ask_workers(
+    job: Job, work: Work, _logged: LoggedReplies, segment: SegmentWriter, support: _Support
+) -> int:
+    """Evaluates in processes that load a model each; returns the highest memory use of one."""
+    from modeltest.runner.parallel.evaluation import evaluate_on_this_host, make_job
+
+    return evaluate_on_this_host(
+        work,
+        make_job(job.plan, job.choice),
+        support.clips,
+        job.device,
+        segment,
+        support.progress,
+        size=job.plan.dp,
+        run_folder=job.place.run_folder,
+    )
+
+
+def _ask_cluster(
+    job: Job, work: Work, _logged: LoggedReplies, segment: SegmentWriter, support: _Support
+) -> int:
+    """Evaluates on a Ray cluster; returns the highest memory use of a worker."""
+    from modeltest.runner.parallel.evaluation import make_job
+    from modeltest.runner.parallel.on_cluster import evaluate_on_cluster
+
+    if job.cluster is None:
+        return 0
+    with closing(job.cluster):
+        return evaluate_on_cluster(
             work,
-            job.backend,
+            make_job(job.plan, job.choice),
+            support.clips,
             job.device,
             segment,
             support.progress,
-            logged=logged,
-            workers=support.workers,
-            prefetch=ahead,
+            cluster=job.cluster,
+            backend=job.backend,
+            size=job.plan.dp,
+            run_folder=job.place.run_folder,
         )
-    segment.append(phase_record("end", 0.0, peak_memory_bytes=job.device.peak_memory_bytes()))
-    job.backend.close()
 
 
 def _show_first_sample(job: Job) -> None:

@@ -265,12 +265,13 @@ def _run(job: Job, options: argparse.Namespace, progress: Progress) -> None:
 
 
 def _measure(job: Job, logged: Logged, segment: SegmentWriter, progress: Progress) -> None:
-    from modeltest.runlog.run_log import phase_record
+    from modeltest.runlog.run_log import health_record, phase_record
     from modeltest.runner.blocks import BlockMeasurer
     from modeltest.runner.isolated import IsolatedMeasurer, Origin
     from modeltest.runner.sweep import missing_blocks, run_blocks
 
     sweep = job.plan.sweep
+    segment.append(health_record("before", job.device.health()))
     if missing_blocks(sweep.settings, logged):
         if sweep.settings.isolate:
             origin = Origin(
@@ -284,6 +285,7 @@ def _measure(job: Job, logged: Logged, segment: SegmentWriter, progress: Progres
             run_blocks(sweep.settings, logged, measurer, segment, progress)
     else:
         print("nothing is left to measure", file=sys.stderr)
+    segment.append(health_record("after", job.device.health()))
     segment.append(phase_record("end", 0.0))
     job.backend.close()
 

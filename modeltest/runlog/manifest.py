@@ -129,13 +129,20 @@ def environment_facts(now: datetime) -> dict[str, Any]:
     """Tool, packages, host and relevant environment of this process; never secrets."""
     return {
         "tool": tool_facts(),
+        **machine_facts(),
+        "argv": sys.argv,
+        "working_directory": str(Path.cwd()),
+        "started": now.astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def machine_facts() -> dict[str, Any]:
+    """Packages, host and relevant environment of this process; never secrets."""
+    return {
         "packages": {name: _version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "host": host_facts(),
         "environment": steering_variables(),
-        "argv": sys.argv,
-        "working_directory": str(Path.cwd()),
-        "started": now.astimezone().isoformat(timespec="seconds"),
     }
 
 

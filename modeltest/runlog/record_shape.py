@@ -120,10 +120,22 @@ def _is_stop(record: Mapping[str, Any]) -> bool:
     return type(record["reason"]) is str
 
 
+def _is_redealt(record: Mapping[str, Any]) -> bool:
+    indices = record["indices"]
+    return type(indices) is list and type(record["reason"]) is str
+
+
+def _is_worker(record: Mapping[str, Any]) -> bool:
+    names = (record["host"]["name"], record["device"]["name"])
+    return type(record["number"]) is int and _are_texts(names)
+
+
 _CHECKS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "sample": _is_sample,
     "phase": _is_phase,
     "split": _is_split,
     "stop": _is_stop,
+    "redealt": _is_redealt,
+    "worker": _is_worker,
     **sweep_record_shape.CHECKS,
 }

@@ -74,9 +74,21 @@ def phase_record(name: str, seconds: float, **facts: Any) -> dict[str, Any]:
     return {"type": "phase", "name": name, "seconds": seconds, **facts}
 
 
+def health_record(when: str, health: Mapping[str, Any], rank: int = 0) -> dict[str, Any]:
+    """What was known of a device's health, `before` or `after` the work."""
+    return {"type": "health", "when": when, "rank": rank, "health": dict(health)}
+
+
 def stop_record(reason: str) -> dict[str, Any]:
     """Why the run ends before its last sample."""
     return {"type": "stop", "reason": reason}
+
+
+def worker_record(
+    number: int, device: Mapping[str, Any], machine: Mapping[str, Any]
+) -> dict[str, Any]:
+    """One of several workers: its device, host, packages and environment."""
+    return {"type": "worker", "number": number, "device": dict(device), **machine}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +105,7 @@ class RunContent:
         stops: Why the run ended before its last sample, if it did so by itself.
         problems: What makes the log unfit: damage, one key with two texts, other samples
             than the manifest's.
+        redealt: Batches whose worker ended, which were dealt again.
         torn: Segments whose last line is incomplete; that line was never acknowledged.
     """
 
@@ -103,6 +116,7 @@ class RunContent:
     splits: tuple[Mapping[str, Any], ...] = ()
     stops: tuple[Mapping[str, Any], ...] = ()
     problems: tuple[str, ...] = ()
+    redealt: tuple[Mapping[str, Any], ...] = ()
     torn: tuple[str, ...] = ()
 
 
@@ -144,6 +158,7 @@ def read_run(folder: Path) -> RunContent:
         splits=tuple(others.get("split", [])),
         stops=tuple(others.get("stop", [])),
         problems=(*problems, *merged.contradictions, *_foreign(manifest, merged)),
+        redealt=tuple(others.get("redealt", [])),
         torn=tuple(torn),
     )
 

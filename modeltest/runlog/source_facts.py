@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from pathlib import Path
@@ -39,6 +40,16 @@ def tool_facts() -> dict[str, Any]:
         return {**facts, "unchecked": f"git: {said}"[:_LONGEST_REASON]}
     except (OSError, subprocess.SubprocessError) as error:
         return {**facts, "unchecked": f"git: {type(error).__name__}"}
+
+
+def source_sha256() -> str:
+    """Digest of every source file of the modeltest that runs, names included."""
+    folder = Path(modeltest.__file__).resolve().parent
+    whole = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder).as_posix()
+        whole.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return whole.hexdigest()
 
 
 def _git(checkout: Path, *arguments: str) -> str:

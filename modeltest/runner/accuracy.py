@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 from modeltest.audio.workers import DecodeWorkers
 from modeltest.errors import AudioError, ModeltestError, SettingsError
@@ -31,6 +31,14 @@ from modeltest.settings.schema import MultimodalSettings
 __all__ = ["Work", "evaluate", "warm_up", "warm_up_clips"]
 
 _LOG = logging.getLogger(__name__)
+
+
+class RecordLog(Protocol):
+    """Where records go."""
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Keeps one record."""
+        ...
 
 
 def evaluate(  # noqa: PLR0913  (what an evaluation brings together)
@@ -150,7 +158,7 @@ def answered(
     batch: Batch,
     backend: Backend,
     device: Device,
-    log: SegmentWriter,
+    log: RecordLog,
     logged: LoggedReplies | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Asks a batch of which replies are missing.

@@ -31,6 +31,10 @@ class LoggedReplies:
                 self._hashes[key] = hash(response["text"])
         self.keys = frozenset(done)
 
+    def has_reply(self, key: str) -> bool:
+        """Whether the log has a reply to the same; a failure is none."""
+        return short_digest(key) in self._hashes
+
     def contradict(self, key: str, response: Response) -> bool:
         """Whether the log has another reply to the same; a failure is no reply."""
         logged = self._hashes.get(short_digest(key))

@@ -56,6 +56,8 @@ class EvalPlan:
         seed: Seeds the backend.
         limit: The user's `--limit`, or None.
         certified: Hash the weights whole.
+        dp: Workers with a model each.
+        tp: Ranks that share a model.
     """
 
     task_settings: Loaded[TaskSettings]
@@ -65,6 +67,8 @@ class EvalPlan:
     seed: int
     limit: int | None
     certified: bool = False
+    dp: int = 1
+    tp: int = 1
 
 
 def check_data(

@@ -29,6 +29,7 @@ _COMPARED = (
     ("packages",),
     ("tool",),
     ("dp",),
+    ("place", "tp"),
 )
 _MAX_NAMED = 5
 

@@ -37,7 +37,7 @@ def plan_place(plan: EvalPlan, backend: str, device_label: str, output_dir: Path
         device_label=device_label,
         dtype=model.data_type,
         batch_size=model.batch_size,
-        tp=1,
+        tp=plan.tp,
     )
 
 
@@ -122,7 +122,7 @@ def build_manifest(
         "seed": plan.seed,
         "limit": plan.limit,
         "certified": plan.certified,
-        "dp": 1,
+        "dp": plan.dp,
         **environment_facts(datetime.now()),
     }
 

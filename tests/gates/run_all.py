@@ -63,7 +63,7 @@ GATES = (
         "spoilt settings, data, logs, manifests, replies; torn and flipped segments",
         ("--count", "20000", "--torn", "25000", "--seconds", "420"),
         ("--count", "1000000", "--torn", "1000000", "--at-least", "20000"),
-        0.40,
+        0.30,
     ),
     Gate(
         "verdicts.py",
@@ -77,6 +77,13 @@ GATES = (
         ("--times", "20", "--seconds", "180"),
         ("--times", "500", "--at-least", "20"),
         0.15,
+    ),
+    Gate(
+        "worker_kills.py",
+        "kill -9 of a worker of data-parallel runs at random times",
+        ("--times", "10", "--seconds", "240"),
+        ("--times", "200", "--at-least", "10"),
+        0.10,
     ),
     Gate(
         "signals.py",

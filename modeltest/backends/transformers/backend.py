@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modeltest.backends.transformers import generation, inputs, model_folder
+from modeltest.backends.transformers import generation, inputs, model_folder, tensor_parallel
 from modeltest.backends.transformers.engines import Engine, FastEngine, StockEngine
 from modeltest.backends.transformers.fast import ATTENTIONS as FAST_ATTENTIONS
-from modeltest.backends.transformers.fast import Limits, only
+from modeltest.backends.transformers.fast import Limits, alone, only
 from modeltest.backends.transformers.loading import (
     load_generation_config,
     load_model,
@@ -37,6 +38,7 @@ class TransformersSettings:
         attention: `sdpa`, `eager` or `flash_attention_2`.
         engine: `fast` or `stock`; see engines.py.
         seed: Seeds torch; greedy decoding does not draw, so it changes nothing today.
+        tp: Ranks that share the model, one device each; this process is one of them.
     """
 
     model_path: Path
@@ -44,6 +46,7 @@ class TransformersSettings:
     attention: str
     engine: str = "fast"
     seed: int = 0
+    tp: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,13 @@ class TransformersBackend:
         self._device = device
         self._model: Any = None
         self._encoder: Any = None
+        self._ranks: tensor_parallel.Ranks | None = None
+        self._num_parameters = 0
         self._encoder_batches: list[int] = []
         self._rendered: dict[tuple[Prompt, int], str] = {}
         self.processor = load_processor(settings.model_path)
+        if settings.tp > 1:
+            tensor_parallel.refuse_uneven(settings.model_path, settings.tp)
         extractor = self.processor.feature_extractor
         self.sampling_rate_hz = int(extractor.sampling_rate)
         self.max_audio_s = float(extractor.chunk_length)
@@ -130,14 +137,22 @@ class TransformersBackend:
         return self._num_text_tokens(text) + self._num_audio_tokens(request)
 
     def load(self) -> None:
-        """Loads the weights onto the device in the chosen precision and drains it."""
+        """Loads the weights onto the device in the chosen precision and drains it.
+
+        A tensor-parallel rank waits for the others and keeps its part.
+        """
         import torch
 
         torch.manual_seed(self._settings.seed)
+        if self._settings.tp > 1:
+            self._ranks = tensor_parallel.Ranks(self._device, self._settings.tp)
         model = load_model(
             self._settings.model_path, self._settings.data_type, self._settings.attention
         )
         model.eval()
+        self._num_parameters = sum(p.numel() for p in model.parameters())
+        if self._ranks:
+            tensor_parallel.split(model, self._ranks)
         try:
             model.to(self._device.torch_name)
         except (RuntimeError, MemoryError) as error:
@@ -149,7 +164,7 @@ class TransformersBackend:
             ) from error
         self._encoder = only(model, "Qwen2AudioEncoder")
         self._encoder.register_forward_pre_hook(self._note_encoder_batch, with_kwargs=True)
-        self._engine.attach(model)
+        self._engine.attach(model, self._ranks.agree if self._ranks else alone)
         self._model = model
         self._device.synchronize()
 
@@ -183,7 +198,9 @@ class TransformersBackend:
         clock.start(prepared.seconds if prepared else 0.0)
         ready = prepared or self.prepare(requests)
         limits = self._limits(asked)
-        with torch.inference_mode():
+        with self._together(), torch.inference_mode():
+            if self._ranks:
+                self._ranks.ask(asked, self._engine.tensors(ready.inputs))
             rows = self._engine.generate(ready.inputs, limits, clock)
         replies = [_cut_at_end(row, limits) for row in rows.tokens.tolist()]
         clock.generated()
@@ -205,6 +222,25 @@ class TransformersBackend:
             for request, input_text, part in zip(requests, ready.texts, parts, strict=True)
         ]
 
+    def follow(self) -> None:
+        """Of a tensor-parallel rank above 0: loads, then computes along until rank 0 closes.
+
+        Raises:
+            DeviceError: This rank failed, or another one.
+        """
+        import torch
+
+        self.load()
+        if self._ranks is None:
+            raise RuntimeError("there is no rank to follow")
+        while asked := self._ranks.next_asked():
+            clock = StageClock(self._device)
+            clock.start()
+            batch = self._engine.prepared(asked.tensors)
+            with self._together(), torch.inference_mode():
+                self._engine.generate(batch, self._limits(asked.generation), clock)
+        self.close()
+
     def identity(self, certified: bool) -> Mapping[str, Any]:
         """Model files, pinned generation settings, precision and attention."""
         settings = self._generation_settings(max_new_tokens=None)
@@ -221,9 +257,10 @@ class TransformersBackend:
         """Parameters and precision of the loaded model."""
         return {
             "architecture": type(self.model).__name__,
-            "num_parameters": sum(p.numel() for p in self.model.parameters()),
+            "num_parameters": self._num_parameters,
             "attention": self.model.config._attn_implementation,
             "engine": self.engine,
+            "tp": self._settings.tp,
             "sampling_rate_hz": self.sampling_rate_hz,
             "max_audio_s": self.max_audio_s,
         }
@@ -242,8 +279,14 @@ class TransformersBackend:
         return batch_work(self.model.config, shape, self.model.dtype.itemsize, fast)
 
     def close(self) -> None:
-        """Drops the model."""
+        """Drops the model; lets the other ranks end."""
         self._model = self._encoder = None
+        if self._ranks:
+            self._ranks.leave()
+            self._ranks = None
+
+    def _together(self) -> AbstractContextManager[None]:
+        return self._ranks.failing_together() if self._ranks else nullcontext()
 
     @property
     def _audio_id(self) -> int:

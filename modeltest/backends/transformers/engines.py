@@ -5,12 +5,19 @@ Both are greedy, both tell the same clock about the same stages, and both give t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from modeltest.backends.transformers import generation, inputs
-from modeltest.backends.transformers.fast import FastGenerator, Limits, only
+from modeltest.backends.transformers.fast import (
+    Agree,
+    Batch,
+    FastGenerator,
+    Limits,
+    alone,
+    only,
+)
 from modeltest.backends.transformers.fast_inputs import BatchBuilder
 from modeltest.backends.transformers.stages import StageClock
 from modeltest.protocols import Device
@@ -39,8 +46,16 @@ class Engine(Protocol):
         """Tokens and features on the host; needs no loaded model."""
         ...
 
-    def attach(self, model: Any) -> None:
-        """Takes the loaded model."""
+    def tensors(self, prepared: Any) -> Mapping[str, Any]:
+        """What `prepare` returned as named tensors on the host."""
+        ...
+
+    def prepared(self, tensors: Mapping[str, Any]) -> Any:
+        """What `prepare` returned, of its `tensors`."""
+        ...
+
+    def attach(self, model: Any, agree: Agree = alone) -> None:
+        """Takes the loaded model, and what makes its ranks go on with the same tokens."""
         ...
 
     def generate(self, prepared: Any, limits: Limits, clock: StageClock) -> Rows:
@@ -57,13 +72,21 @@ class FastEngine:
         self._pad_id = pad_id
         self._generator: FastGenerator | None = None
 
-    def attach(self, model: Any) -> None:
+    def attach(self, model: Any, agree: Agree = alone) -> None:
         """Finds the model's modules."""
-        self._generator = FastGenerator(model)
+        self._generator = FastGenerator(model, agree)
 
     def prepare(self, texts: Sequence[str], requests: Sequence[Request]) -> Any:
         """A Batch on the host."""
         return self._builder.build(texts, requests)
+
+    def tensors(self, prepared: Any) -> Mapping[str, Any]:
+        """The fields of a Batch."""
+        return {field.name: getattr(prepared, field.name) for field in fields(Batch)}
+
+    def prepared(self, tensors: Mapping[str, Any]) -> Any:
+        """A Batch of its fields."""
+        return Batch(**tensors)
 
     def generate(self, prepared: Any, limits: Limits, clock: StageClock) -> Rows:
         """Runs the modules."""
@@ -83,17 +106,26 @@ class StockEngine:
         self._device_name = device.torch_name
         self._pad_id = pad_id
         self._model: Any = None
+        self._agree: Agree = alone
         self._clock: StageClock | None = None
 
-    def attach(self, model: Any) -> None:
+    def attach(self, model: Any, agree: Agree = alone) -> None:
         """Watches the encoder, whose start, and the projector, whose end is the stage's."""
-        self._model = model
+        self._model, self._agree = model, agree
         only(model, "Qwen2AudioEncoder").register_forward_pre_hook(self._encodes)
         only(model, "Qwen2AudioMultiModalProjector").register_forward_hook(self._projected)
 
     def prepare(self, texts: Sequence[str], requests: Sequence[Request]) -> Any:
         """The processor's own inputs, compared with what was asked for."""
         return inputs.encode(self._processor, texts, requests)
+
+    def tensors(self, prepared: Any) -> Mapping[str, Any]:
+        """The processor's outputs."""
+        return dict(prepared)
+
+    def prepared(self, tensors: Mapping[str, Any]) -> Any:
+        """The processor's outputs."""
+        return tensors
 
     def generate(self, prepared: Any, limits: Limits, clock: StageClock) -> Rows:
         """Calls `generate` with every setting pinned."""
@@ -105,7 +137,7 @@ class StockEngine:
             generation.pinned_settings(limits.max_new_tokens, limits.end_ids, self._pad_id)
         )
         self._model.generation_config = config
-        watch = generation.LogitsWatch()
+        watch = generation.LogitsWatch(self._agree)
         rows = self._model.generate(
             **moved,
             generation_config=config,

@@ -12,13 +12,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from modeltest.backends.transformers import trim
 from modeltest.backends.transformers.kv_cache import PreallocatedCache
 from modeltest.backends.transformers.stages import StageClock
 
 ATTENTIONS = ("sdpa", "eager")
+
+Agree: TypeAlias = Callable[[Any], Any]
+"""Returns the first rank's values of a tensor where several ranks compute a model."""
+
+
+def alone(tensor: Any) -> Any:
+    """There are no other ranks to agree with."""
+    return tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,14 @@ class Generated:
 class FastGenerator:
     """Runs a loaded Qwen2AudioForConditionalGeneration; needs no processor."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, agree: Agree = alone) -> None:
+        """Finds the model's modules.
+
+        Args:
+            model: Loaded.
+            agree: Makes the ranks of a model on several devices choose the same tokens.
+        """
+        self._agree = agree
         self._encoder = only(model, "Qwen2AudioEncoder")
         self._projector = only(model, "Qwen2AudioMultiModalProjector")
         self._body = only(model, "Qwen2Model")
@@ -115,7 +130,7 @@ class FastGenerator:
         num_rows, num_input = batch.input_ids.shape
         masks = _Masks(batch.attention_mask, limits.max_new_tokens, embeds.dtype)
         cache = PreallocatedCache(num_input + limits.max_new_tokens)
-        rows = _Rows(num_rows, limits, pad_id, embeds.device)
+        rows = _Rows(num_rows, limits, pad_id, embeds.device, self._agree)
         with self._last_position_only():
             hidden = self._prefill(embeds, batch, masks, cache)
         positions = batch.attention_mask.sum(-1, keepdim=True)
@@ -190,9 +205,17 @@ class FastGenerator:
 class _Rows:
     """The new tokens of a batch while it is generated; everything stays on the device."""
 
-    def __init__(self, num_rows: int, limits: Limits, pad_id: int, device: Any) -> None:
+    def __init__(
+        self,
+        num_rows: int,
+        limits: Limits,
+        pad_id: int,
+        device: Any,
+        agree: Agree,
+    ) -> None:
         import torch
 
+        self._agree = agree
         self._limits = limits
         self._pad_id = pad_id
         self._end_ids = torch.tensor(limits.end_ids, device=device, dtype=torch.int64)
@@ -218,7 +241,7 @@ class _Rows:
         if self.first_logits is None:
             self.first_logits = logits
         self.not_finite |= ~logits.isfinite().all(dim=-1)
-        chosen = logits.argmax(dim=-1).masked_fill(self._ended, self._pad_id)
+        chosen = self._agree(logits.argmax(dim=-1)).masked_fill(self._ended, self._pad_id)
         if self._limits.end_ids:
             self._ended |= torch.isin(chosen, self._end_ids)
         self.tokens.append(chosen)

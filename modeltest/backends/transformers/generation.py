@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from modeltest.backends.transformers.fast import Limits
+from modeltest.backends.transformers.fast import Agree, Limits
 from modeltest.backends.transformers.stages import StageClock
 
 
@@ -54,7 +54,9 @@ def eos_token_ids(checkpoint_config: Any, tokenizer: Any) -> list[int]:
 
 
 class LogitsWatch:
-    """A logits processor that changes nothing and keeps what `generate` does not return.
+    """A logits processor that keeps what `generate` does not return.
+
+    It changes nothing, but for several ranks, which go on with the logits of one.
 
     A row with NaN or infinite logits has a meaningless argmax: fp16 overflow shows as
     `!!!!`, not as an error.
@@ -64,12 +66,14 @@ class LogitsWatch:
         first_logits: (B, V), the first step's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, agree: Agree) -> None:
+        self._agree = agree
         self.not_finite: Any = None
         self.first_logits: Any = None
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         """Looks at the logits of one step, (B, V); stays on the device."""
+        scores = self._agree(scores.contiguous())
         bad = ~scores.isfinite().all(dim=-1)
         self.not_finite = bad if self.not_finite is None else self.not_finite | bad
         if self.first_logits is None:

@@ -47,6 +47,20 @@ def load_generation_config(path: Path) -> Any:
         return transformers.GenerationConfig.from_pretrained(path, local_files_only=True)
 
 
+def load_config(path: Path) -> Any:
+    """The checkpoint's configuration, with transformers' defaults for what it leaves out.
+
+    Raises:
+        ModelError: The file cannot be used.
+    """
+    import transformers
+
+    with _named_failures(f"{path / 'config.json'} cannot be used"):
+        return transformers.AutoConfig.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
+
+
 def load_model(path: Path, data_type: str, attention: str) -> Any:
     """The model on the host, every weight from the checkpoint.
 

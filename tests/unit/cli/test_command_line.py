@@ -16,7 +16,7 @@ MODEL_OPTIONS = {"--device", "--dtype", "--attention", "--engine", "--set", "--c
 OPTIONS = {
     "eval": MODEL_OPTIONS
     | {"--bs", "--limit", "--seed", "--output-dir", "--dry-run", "--resume", "--fail-on-error"}
-    | {"--certified", "--stop-at-answer"},
+    | {"--certified", "--stop-at-answer", "--dp", "--tp", "--ray"},
     "perf": MODEL_OPTIONS
     | {"--bs", "--modes", "--audio", "--task", "--limit", "--max-input-length"}
     | {"--max-output-length", "--repeats", "--min-seconds", "--passes", "--certified"}
@@ -26,7 +26,7 @@ OPTIONS = {
     "compare": {"--output-dir", "--tolerance"},
     "report": {"--output-dir", "--repair"},
     "list": {"--output-dir", "--config-dir"},
-    "check": {"--device", "--set", "--config-dir"},
+    "check": {"--device", "--npu-selfcheck", "--set", "--config-dir"},
 }
 
 

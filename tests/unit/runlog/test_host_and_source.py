@@ -146,3 +146,21 @@ def test_a_git_that_hangs_is_told(facts, tmp_path, monkeypatch):
     (facts.checkout / ".git").mkdir()
     monkeypatch.setattr(modeltest, "__file__", str(package))
     assert source_facts.tool_facts()["unchecked"] == "git: TimeoutExpired"
+
+
+def test_the_digest_of_the_source_sees_content_and_names(monkeypatch, tmp_path):
+    import modeltest
+    from modeltest.runlog.source_facts import source_sha256
+
+    package = tmp_path / "modeltest"
+    (package / "part").mkdir(parents=True)
+    for name in ("__init__.py", "part/a.py"):
+        (package / name).write_text(f"# {name}\n")
+    monkeypatch.setattr(modeltest, "__file__", str(package / "__init__.py"))
+    first = source_sha256()
+    (package / "data.txt").write_text("no source")
+    assert source_sha256() == first
+    (package / "part/a.py").write_text("x = 1\n")
+    second = source_sha256()
+    (package / "part/a.py").rename(package / "part/b.py")
+    assert len({first, second, source_sha256()}) == 3

@@ -1,0 +1,274 @@
+"""One model on several devices: every rank computes a part of each layer of the language model.
+
+The products whose outputs are independent (query, key, value, gate, up) are split by output,
+those behind them (output, down) by input; their partial results are summed over the ranks, two
+sums per layer (Shoeybi et al. 2019, arXiv:1909.08053, section 3). Which product is split how is
+transformers' own plan, `base_model_tp_plan`. Audio encoder, embeddings and head are whole on
+every rank. Weights stay plain tensors: as DTensors each product would cost its dispatch, and
+transformers' own loading to several devices knows no `hccl`, needs accelerate and picks the
+device itself.
+
+Rank 0 asks: it sends each batch's inputs to the others, which run the same engine. Its tokens
+are everybody's, so that no rank ends a batch earlier than another for a rounding difference.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from modeltest.backends.transformers.fast import only
+from modeltest.backends.transformers.loading import load_config
+from modeltest.errors import DeviceError, ModelError, ModeltestError, one_line
+from modeltest.protocols import Device
+from modeltest.records import Generation
+
+LOST = "another rank of the tensor-parallel group ended or does not answer"
+
+# Older releases have no plan; Qwen2's, as in those that have it.
+_PLAN = {
+    **{f"layers.*.self_attn.{name}_proj": "colwise" for name in "qkv"},
+    **{f"layers.*.mlp.{name}_proj": "colwise" for name in ("gate", "up")},
+    "layers.*.self_attn.o_proj": "rowwise",
+    "layers.*.mlp.down_proj": "rowwise",
+}
+# Ranks may load at different speeds, and wait for each batch while rank 0 makes it.
+_TIMEOUT = timedelta(minutes=30)
+_NAMES = ("num_heads", "num_key_value_heads", "hidden_size")
+
+
+class RankLostError(DeviceError):
+    """This rank is well, but the group is not whole any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A batch as rank 0 sends it.
+
+    Attributes:
+        generation: How replies are generated.
+        tensors: The engine's inputs by name, on the host.
+    """
+
+    generation: Generation
+    tensors: Mapping[str, Any]
+
+
+class Ranks:
+    """The group, of which this process is one rank.
+
+    Attributes:
+        rank: Its number; 0 asks.
+        size: How many there are.
+    """
+
+    def __init__(self, device: Device, size: int) -> None:
+        """Waits until all are there; `RANK` and `MASTER_ADDR` are torchrun's variables.
+
+        Raises:
+            DeviceError: They do not come together.
+        """
+        import torch.distributed as dist
+
+        # Batches come from the host, partial results from the device.
+        own = dist.Backend.default_device_backend_map.get(device.kind)
+        if own is None:
+            raise DeviceError(f"torch has no collectives for {device.kind}; leave out --tp")
+        backends = own if device.is_host else f"cpu:gloo,{device.kind}:{own}"
+        try:
+            dist.init_process_group(backends, world_size=size, timeout=_TIMEOUT)
+        except (RuntimeError, ValueError) as error:
+            detail = one_line(" ".join(str(error).split()))[:300]
+            raise DeviceError(f"the {size} ranks do not find each other: {detail}") from error
+        self.rank, self.size = dist.get_rank(), size
+        self._device = device
+
+    def ask(self, generation: Generation, tensors: Mapping[str, Any]) -> None:
+        """Rank 0: sends a batch to the others."""
+        described = [(name, _dtype_name(t), list(t.shape)) for name, t in tensors.items()]
+        self._send_header({"generation": asdict(generation), "tensors": described})
+        for tensor in tensors.values():
+            _broadcast(_bytes_of(tensor))
+
+    def next_asked(self) -> Asked | None:
+        """The others: waits for a batch; None when there are no more.
+
+        Raises:
+            RankLostError: Rank 0 is gone.
+        """
+        import torch
+
+        with self.failing_together():
+            header = self._receive_header()
+            if not header:
+                return None
+            tensors = {}
+            for name, dtype, shape in header["tensors"]:
+                tensors[name] = torch.empty(shape, dtype=getattr(torch, dtype))
+                _broadcast(_bytes_of(tensors[name]))
+        asked = header["generation"]
+        return Asked(Generation(**{**asked, "options": tuple(asked["options"])}), tensors)
+
+    def agree(self, tensor: Any) -> Any:
+        """Rank 0's values of a tensor on the device, on every rank; fills it in place."""
+        _broadcast(tensor)
+        return tensor
+
+    def leave(self) -> None:
+        """Ends the group in order; rank 0's word lets the others do the same."""
+        import torch.distributed as dist
+
+        with suppress(RuntimeError):  # one that ended before needs not be told
+            if self.rank == 0:
+                self._send_header({})
+        dist.destroy_process_group()
+
+    @contextmanager
+    def failing_together(self) -> Iterator[None]:
+        """Makes whatever fails in here the run's failure; drains the device.
+
+        Raises:
+            RankLostError: It is another rank that failed.
+            DeviceError: What failed here, for the user.
+        """
+        try:
+            yield
+            self._device.synchronize()
+        except ModeltestError:
+            raise
+        except Exception as error:  # no sample's failure: the others wait where this one stopped
+            raise self._of_the_run(error) from error
+
+    def _of_the_run(self, error: Exception) -> DeviceError:
+        import torch.distributed as dist
+
+        detail = one_line(" ".join(str(error).split()))[:300]
+        no_memory = self._device.is_out_of_memory(error)
+        if not no_memory and (isinstance(error, dist.DistError) or "gloo" in detail):
+            said = re.sub(r"^\[[^\]]*\] *", "", detail).split(". ")[0]  # without its source file
+            return RankLostError(f"{LOST} ({said})")
+        where = f"rank {self.rank} ({self._device.torch_name})"
+        if no_memory:
+            return DeviceError(
+                f"{where}: out of memory; tensor-parallel ranks cannot halve a batch, start a "
+                "run with a smaller --bs or more ranks"
+            )
+        return DeviceError(f"{where}: {type(error).__name__}: {detail}")
+
+    def _send_header(self, header: Mapping[str, Any]) -> None:
+        import torch
+
+        text = json.dumps(header).encode()
+        _broadcast(torch.tensor([len(text)]))
+        _broadcast(torch.frombuffer(bytearray(text), dtype=torch.uint8))
+
+    def _receive_header(self) -> dict[str, Any]:
+        import torch
+
+        length = torch.empty(1, dtype=torch.int64)
+        _broadcast(length)
+        text = torch.empty(int(length), dtype=torch.uint8)
+        _broadcast(text)
+        header: dict[str, Any] = json.loads(bytes(text.tolist()))
+        return header
+
+
+def refuse_uneven(path: Path, size: int) -> None:
+    """Makes sure that a checkpoint's attention heads can be dealt evenly; loads no weights.
+
+    Raises:
+        ModelError: They cannot.
+    """
+    text = load_config(path).text_config
+    heads = text.num_attention_heads, text.num_key_value_heads
+    if any(number % size for number in heads):
+        raise ModelError(
+            f"{path}: {heads[0]} attention heads with {heads[1]} for keys and values cannot be "
+            f"dealt evenly to --tp {size} ranks; take a smaller --tp"
+        )
+
+
+def split(model: Any, ranks: Ranks) -> None:
+    """Leaves of a loaded model on the host what this rank computes.
+
+    Raises:
+        ModelError: The plan of this release of transformers is not understood.
+    """
+    body = only(model, "Qwen2Model")
+    plan = getattr(body.config, "base_model_tp_plan", None) or _PLAN
+    styles = {name: plan.get(re.sub(r"\d+", "*", name)) for name, _ in body.named_modules()}
+    num_split = 0
+    for name, module in body.named_modules():
+        style = styles[name]
+        if style == "colwise":
+            _keep_outputs(module, ranks)
+        elif style == "rowwise":
+            _keep_inputs(module, ranks)
+        elif style is not None:
+            raise ModelError(f"--tp: transformers' plan for {name} is {style}, which is not known")
+        num_split += style is not None
+    if num_split != len(_PLAN) * len(body.layers):
+        raise ModelError("--tp: transformers' plan leaves out layers of the language model")
+    for layer in body.layers:  # releases before 4.48 shape their tensors by these
+        for name in _NAMES:
+            if hasattr(layer.self_attn, name):
+                setattr(layer.self_attn, name, getattr(layer.self_attn, name) // ranks.size)
+
+
+def _keep_outputs(linear: Any, ranks: Ranks) -> None:
+    _keep_part(linear, "weight", 0, ranks)
+    if linear.bias is not None:
+        _keep_part(linear, "bias", 0, ranks)
+    linear.out_features //= ranks.size
+
+
+def _keep_inputs(linear: Any, ranks: Ranks) -> None:
+    import torch.distributed as dist
+
+    def sum_over_ranks(_module: Any, _inputs: Any, output: Any) -> Any:
+        dist.all_reduce(output)
+        return output
+
+    _keep_part(linear, "weight", 1, ranks)
+    if ranks.rank != 0:
+        linear.bias = None  # it is part of the sum once
+    linear.in_features //= ranks.size
+    linear.register_forward_hook(sum_over_ranks)
+
+
+def _keep_part(linear: Any, name: str, dimension: int, ranks: Ranks) -> None:
+    import torch
+
+    whole = getattr(linear, name).detach()
+    if whole.shape[dimension] % ranks.size:
+        raise ModelError(
+            f"--tp {ranks.size}: a {name} of {whole.shape[dimension]} rows or columns cannot be "
+            "split evenly; take a smaller --tp"
+        )
+    part = whole.chunk(ranks.size, dimension)[ranks.rank]
+    # Its own memory: a view would keep the whole alive.
+    copied = part.clone(memory_format=torch.contiguous_format)
+    setattr(linear, name, torch.nn.Parameter(copied, requires_grad=False))
+
+
+def _broadcast(tensor: Any) -> None:
+    import torch.distributed as dist
+
+    dist.broadcast(tensor, src=0)
+
+
+def _bytes_of(tensor: Any) -> Any:
+    """A tensor's memory; not every collective knows every type."""
+    import torch
+
+    return tensor.contiguous().view(-1).view(torch.uint8)
+
+
+def _dtype_name(tensor: Any) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -1,0 +1,1 @@
+"""Data parallel: batches dealt to workers, each with a model of its own; no collective."""

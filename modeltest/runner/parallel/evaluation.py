@@ -1,0 +1,98 @@
+"""An evaluation by workers on this host, each with a segment of its own in the run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from modeltest.devices.cpu import threads_per_process
+from modeltest.devices.factory import Choice
+from modeltest.errors import UsageError
+from modeltest.protocols import Device, Progress
+from modeltest.records import Audio
+from modeltest.runlog.run_log import read_run
+from modeltest.runner.accuracy import RecordLog
+from modeltest.runner.batches import Work
+from modeltest.runner.clip_frames import audio_header
+from modeltest.runner.logged_replies import LoggedReplies
+from modeltest.runner.parallel.coordinator import Coordinator
+from modeltest.runner.parallel.local import LocalCrew
+from modeltest.runner.parallel.worker import Job
+from modeltest.runner.plan import EvalPlan
+
+
+def make_job(plan: EvalPlan, choice: Choice) -> Job:
+    """What each worker makes its task, device and backend of."""
+    return Job(
+        task_name=plan.task_settings.name,
+        task=plan.task_settings.settings.model_dump_json(),
+        model=plan.model_settings.settings.model_dump_json(),
+        device=choice,
+        seed=plan.seed,
+    )
+
+
+def refuse_too_many_workers(size: int, choice: Choice, device: Device) -> None:
+    """Makes sure that each worker has a device of its own; a CPU is shared.
+
+    Raises:
+        UsageError: There are too few.
+    """
+    if not device.is_host and size > choice.num_devices:
+        raise UsageError(
+            f"--dp {size}: needs as many devices, and {choice.num_devices} {device.label} can be "
+            f"used; take --dp {choice.num_devices}, or make more visible"
+        )
+
+
+def evaluate_on_this_host(  # noqa: PLR0913  (what an evaluation brings together)
+    work: Work,
+    job: Job,
+    clips: Sequence[Audio],
+    device: Device,
+    log: RecordLog,
+    progress: Progress,
+    *,
+    size: int,
+    run_folder: Path,
+) -> int:
+    """Evaluates by worker processes, one per device.
+
+    Args:
+        work: Samples and how to ask them.
+        job: What the workers make.
+        clips: To warm up on.
+        device: Of the kind that the workers use.
+        log: Of this process.
+        progress: Told of each batch.
+        size: Number of workers.
+        run_folder: Where the log is.
+
+    Returns:
+        The highest memory use of a worker, bytes.
+
+    Raises:
+        DeviceError: No worker is left.
+        ModeltestError: What a worker raised that concerns the whole run.
+    """
+
+    def greeting(rank: int) -> Iterator[tuple[dict[str, Any], bytes]]:
+        asked = {"job": asdict(job), "rank": rank, "run_folder": str(run_folder)}
+        yield {**asked, "num_clips": len(clips)}, b""
+        for clip in clips:
+            yield {"audio": audio_header(clip)}, clip.waveform.tobytes()
+
+    environment = threads_per_process(size) if device.is_host else {}
+    with closing(LocalCrew(size, greeting, environment)) as crew:
+        coordinator = Coordinator(
+            work,
+            crew,
+            log,
+            progress,
+            read_logged=lambda: LoggedReplies(read_run(run_folder).samples),
+            ahead=0 if device.is_host else 1,  # a batch to make ready beside the one in work
+        )
+        return coordinator.run()

@@ -1,0 +1,148 @@
+"""`--dp`: the same results as one process, whatever happens to the workers."""
+
+import os
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from modeltest.runner.parallel.coordinator import SILENT_S
+
+NUM_CLIPS = 400
+LABELS = ("cough", "laughter", "sigh", "sneeze", "sniff", "throatclearing")
+ALIKE = ["sample_id", "audio", "truth", "answer", "correct", "output", "error"]
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("task")
+    clips = folder / "clips"
+    clips.mkdir()
+    noise = np.random.default_rng(5).uniform(-0.1, 0.1, 16_000)
+    for index in range(NUM_CLIPS):
+        name = f"{'fm'[index % 2]}{index:04d}_0_{LABELS[index % 6]}.wav"
+        soundfile.write(clips / name, noise[: 8000 + index], 16_000)
+    path = folder / "noise.yaml"
+    path.write_text(
+        f"extends: vocalsound\nlocal_dataset_path: {clips}\nexpected_samples: {NUM_CLIPS}\n"
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def by_one_process(modeltest, task, tmp_path_factory) -> str:
+    done = modeltest(tmp_path_factory.mktemp("one"), *arguments(task, 1))
+    assert done.code == 0, done.err
+    return samples(done.folder)
+
+
+def arguments(task: Path, dp: int) -> tuple[str, ...]:
+    return ("eval", str(task), "null", "--device", "cpu", "--bs", "2", "--dp", str(dp))
+
+
+def samples(folder: Path) -> str:
+    import pandas
+
+    [path] = folder.glob("outputs/*/modeltest/*/*_result/results/**/*_samples.csv")
+    return pandas.read_csv(path)[ALIKE].to_csv()
+
+
+def num_replies(folder: Path) -> int:
+    logs = folder.glob("outputs/*/modeltest/*/*_result/runs/*/log/*.jsonl")
+    return sum(path.read_bytes().count(b'"type":"sample"') for path in logs)
+
+
+def wait_for_replies(folder: Path, count: int) -> None:
+    end_s = time.monotonic() + 60
+    while num_replies(folder) < count:
+        assert time.monotonic() < end_s, f"no {count} replies"
+        time.sleep(0.01)
+
+
+def workers_of(pid: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == pid and b"worker_child" in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
+    return found
+
+
+def await_gone(pids: list[int], seconds: float) -> None:
+    end_s = time.monotonic() + seconds
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < end_s, "a worker outlives its run"
+        time.sleep(0.05)
+
+
+def test_two_workers_give_the_answers_of_one_process(modeltest, whole_run, tmp_path):
+    import pandas
+
+    done = modeltest(
+        tmp_path, "eval", "vocalsound_mini", "qwen2_audio_tiny", "--dp", "2", "--device", "cpu"
+    )
+    assert (done.code, done.out.splitlines()[0]) == (0, "VALID"), done.err
+    for kind, aside in (
+        ("samples", ["e2e_s"]),
+        ("confusion", ["run", "created"]),
+        ("result", ["run", "created", "dp"]),
+    ):
+        one, two = (
+            pandas.read_csv(run.result_file(kind)).drop(columns=aside, errors="ignore")
+            for run in (whole_run, done)
+        )
+        if kind == "result":
+            timed = {"load_s", "eval_s", "samples_per_s", "audio_seconds_per_s"}
+            one, two = (table[~table.metric.isin(timed)] for table in (one, two))
+        pandas.testing.assert_frame_equal(one, two)
+    assert set(pandas.read_csv(done.result_file("result")).dp) == {2}
+    # Each worker has a segment of its own, and both had their share.
+    logs = sorted((done.run_folder / "log").glob("*.jsonl"))
+    counts = [path.read_bytes().count(b'"type":"sample"') for path in logs]
+    assert len(counts) == 3
+    assert (counts[0], counts[1] + counts[2]) == (0, 120)
+    assert min(counts[1:]) > 20
+
+
+def test_a_killed_worker_costs_nothing_but_time(start, task, by_one_process, tmp_path):
+    process = start(tmp_path, *arguments(task, 2))
+    wait_for_replies(tmp_path, 40)
+    os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert out.startswith("VALID")
+    assert samples(tmp_path) == by_one_process
+
+
+def test_a_worker_that_stands_still_is_noticed(start, task, by_one_process, tmp_path):
+    process = start(tmp_path, *arguments(task, 2))
+    wait_for_replies(tmp_path, 40)
+    os.kill(workers_of(process.pid)[0], signal.SIGSTOP)
+    out, err = process.communicate(timeout=SILENT_S + 45)
+    assert process.returncode == 0, err
+    assert f"dealt again (no sign of life for {SILENT_S:g} s)" in out.splitlines()[0]
+    assert samples(tmp_path) == by_one_process
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_workers_end_with_their_run_which_can_be_resumed(
+    start, modeltest, task, by_one_process, tmp_path, number, code
+):
+    process = start(tmp_path, *arguments(task, 2))
+    wait_for_replies(tmp_path, 40)
+    pids = workers_of(process.pid)
+    assert len(pids) == 2
+    process.send_signal(number)
+    process.communicate(timeout=10)
+    assert process.returncode == code
+    await_gone(pids, 5)
+    assert num_replies(tmp_path) < NUM_CLIPS
+    resumed = modeltest(tmp_path, *arguments(task, 2), "--resume", "last")
+    assert resumed.code == 0, resumed.err
+    assert resumed.out.splitlines()[0] == "VALID"
+    assert samples(tmp_path) == by_one_process

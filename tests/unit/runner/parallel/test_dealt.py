@@ -1,0 +1,70 @@
+"""A batch is the same on the other side of the pipe."""
+
+import os
+
+import pytest
+
+from modeltest.audio.frames import FrameReader, write_frame
+from modeltest.errors import AudioError
+from modeltest.records import AudioFacts, AudioSource, Sample
+from modeltest.runner.batches import Batch, Member
+from modeltest.runner.logged_replies import LoggedReplies
+from modeltest.runner.parallel.dealt import batch_from, deal_frames
+from modeltest.runner.parallel.deck import Deal
+
+FACTS = AudioFacts("abc", 3, 0.5, 16_000, 1, "WAV/PCM_16")
+KEYS = {name: 32 * f"{number:02x}" for number, name in enumerate("abc")}
+
+
+def passed_through(batch, logged=None):
+    reading, writing = os.pipe()
+    for header, payload in deal_frames(Deal(7, batch), logged or LoggedReplies()):
+        write_frame(writing, header, payload)
+    os.close(writing)
+    frames = FrameReader(reading)
+    first = frames.read()
+    assert first.header == {"batch": 7, "num_members": len(batch.members)}
+    found = batch_from([frames.read() for _ in batch.members])
+    assert frames.read() is None
+    os.close(reading)
+    return found.members
+
+
+def member(name, *sources, is_missing=True):
+    sample = Sample(name, sources, "cough", {"speaker": "f1", "note": "naïve \udc80"})
+    return Member(3, sample, (FACTS,) * len(sources), KEYS[name], is_missing)
+
+
+def test_files_are_named_and_other_bytes_go_along(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = member("a", AudioSource("a.wav", path="a.wav"))
+    packed = member(
+        "b", AudioSource("row 1", read=lambda: b"one"), AudioSource("row 2", read=lambda: b"second")
+    )
+    first, second = passed_through(Batch([here, packed]))
+    assert first.sample.audio == (AudioSource("a.wav", path=str(tmp_path / "a.wav")),)
+    assert [source.name for source in second.sample.audio] == ["row 1", "row 2"]
+    assert [source.read() for source in second.sample.audio] == [b"one", b"second"]
+    for found, sent in ((first, here), (second, packed)):
+        assert found.sample.sample_id == sent.sample.sample_id
+        assert found.sample.truth == "cough"
+        assert found.sample.metadata == sent.sample.metadata
+        assert (found.index, found.key, found.facts) == (sent.index, sent.key, sent.facts)
+
+
+def test_a_clip_that_cannot_be_read_fails_where_it_is_counted():
+    def gone():
+        raise OSError(5, "Input/output error")
+
+    [found] = passed_through(Batch([member("a", AudioSource("row 1", read=gone))]))
+    with pytest.raises(AudioError, match=r"row 1: cannot be read \(Input/output error\)"):
+        found.sample.audio[0].read()
+
+
+def test_what_the_log_has_a_reply_to_is_logged_again_and_a_failure_is_not():
+    def record(name, error):
+        return {"key": KEYS[name], "response": {"text": "C", "error": error}}
+
+    logged = LoggedReplies([record("a", ""), record("b", "it failed")])
+    batch = Batch([member("a", is_missing=False), member("b", is_missing=False), member("c")])
+    assert [found.is_missing for found in passed_through(batch, logged)] == [True, False, True]
