@@ -56,8 +56,8 @@ RATE_HZ = 16_000
 LABELS = ("cough", "laughter", "sigh", "sneeze", "sniff", "throatclearing")
 # Of each phase: the module, the function in it that does it.
 PHASES = {
-    "check": ("modeltest.runner.plan", "check_data"),
-    "evaluate": ("modeltest.runner.accuracy", "evaluate"),
+    "check": ("modeltest.cli.evaluate_plan", "check_data"),
+    "evaluate": ("modeltest.cli.evaluate_run", "evaluate"),
     "reports": ("modeltest.cli.outcome", "show_outcome"),
 }
 

@@ -132,6 +132,8 @@ def _follow(options: argparse.Namespace) -> int:
 
     model, _ = load_settings(options)
     device = make_device(choose(options.device), device_index())
+    if options.certified:
+        device.use_deterministic_algorithms()
     try:
         follow_first_rank(model.settings, options.seed, device, options.tp)
     except RankLostError:  # the rank that failed says why

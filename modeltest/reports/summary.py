@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -172,22 +172,29 @@ def judge(run: RunContent, aggregates: Sequence[Aggregate], noted: Sequence[str]
     if data["num_samples"] < data["num_available"]:
         part = f"{data['num_samples']} of {data['num_available']} samples"
         found.append(("LIMITED", part))
-    notes = [f"warning: {warning}" for warning in data["warnings"]]
-    notes += [*changes(run.manifest), *noted]
+    notes = [*_incidents(run)]
     if whole.total and whole.unparsed / whole.total > UNPARSED_NOTE_SHARE:
-        notes.insert(0, f"{whole.unparsed} of {whole.total} replies unparsed")
-    if run.splits:
-        reasons = ", ".join(sorted({split["reason"] for split in run.splits}))
-        notes.insert(0, f"{len(run.splits)} batches were split ({reasons})")
-    if run.redealt:
-        reasons = ", ".join(sorted({again["reason"] for again in run.redealt}))
-        notes.insert(0, f"{len(run.redealt)} batches were dealt again ({reasons})")
+        notes.append(f"{whole.unparsed} of {whole.total} replies unparsed")
+    notes += [f"warning: {warning}" for warning in data["warnings"]]
+    notes += [*changes(run.manifest), *noted]
     # First what makes every figure meaningless, whatever else is to be said.
     found = [*(("INVALID", problem) for problem in device_problems(run.manifest)), *found]
     words = [word for word in _SEVERITY if any(word == name for name, _ in found)]
     if run.problems:  # no resuming mends them
         words = ["INVALID"]
     return Verdict(words[0] if words else "VALID", (*(reason for _, reason in found), *notes))
+
+
+def _incidents(run: RunContent) -> Iterator[str]:
+    """What the run met with and survived."""
+    for records, what in (
+        (run.given_up, "workers gave up"),
+        (run.redealt, "batches were dealt again"),
+        (run.splits, "batches were split"),
+    ):
+        if records:
+            reasons = ", ".join(sorted({record["reason"] for record in records}))
+            yield f"{len(records)} {what} ({reasons})"
 
 
 def device_problems(manifest: Mapping[str, Any]) -> list[str]:

@@ -136,6 +136,7 @@ _CHECKS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "split": _is_split,
     "stop": _is_stop,
     "redealt": _is_redealt,
+    "given_up": _is_stop,
     "worker": _is_worker,
     **sweep_record_shape.CHECKS,
 }

@@ -106,6 +106,7 @@ class RunContent:
         problems: What makes the log unfit: damage, one key with two texts, other samples
             than the manifest's.
         redealt: Batches whose worker ended, which were dealt again.
+        given_up: Workers that could not go on, the others did their work.
         torn: Segments whose last line is incomplete; that line was never acknowledged.
     """
 
@@ -117,6 +118,7 @@ class RunContent:
     stops: tuple[Mapping[str, Any], ...] = ()
     problems: tuple[str, ...] = ()
     redealt: tuple[Mapping[str, Any], ...] = ()
+    given_up: tuple[Mapping[str, Any], ...] = ()
     torn: tuple[str, ...] = ()
 
 
@@ -159,6 +161,7 @@ def read_run(folder: Path) -> RunContent:
         stops=tuple(others.get("stop", [])),
         problems=(*problems, *merged.contradictions, *_foreign(manifest, merged)),
         redealt=tuple(others.get("redealt", [])),
+        given_up=tuple(others.get("given_up", [])),
         torn=tuple(torn),
     )
 

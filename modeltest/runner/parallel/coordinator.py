@@ -120,12 +120,12 @@ class Coordinator:
                 self._start(worker)
             while self._is_unfinished():
                 self._step()
-            self._dismiss()
         finally:
             if self._first_ready_s is not None:
                 seconds = self._clock() - self._first_ready_s
                 self._log.append(phase_record("eval", seconds, num_samples=self._num_logged))
             self._progress.finish()
+        self._dismiss()
         return max(self._peak_bytes, default=0)
 
     def _is_unfinished(self) -> bool:
@@ -213,7 +213,7 @@ class Coordinator:
         except DeviceError as error:
             _LOG.warning("worker %d: %s", message.worker, error)
             self._last_reason = str(error)
-            post.has_ended = True
+            self._give_up(message.worker, post)
 
     def _bury(self, end: Ended, post: _Post) -> None:
         if post.is_done:
@@ -226,9 +226,15 @@ class Coordinator:
         for place, deal in enumerate(deals):
             self._lose(deal, reason, was_at_work=place == 0)
         post.num_failed_starts += not post.is_ready
-        post.has_ended = post.has_ended or post.num_failed_starts >= _MAX_FAILED_STARTS
+        if post.num_failed_starts >= _MAX_FAILED_STARTS and not post.has_ended:
+            self._give_up(end.worker, post)
         if not post.has_ended:
             self._start(end.worker)
+
+    def _give_up(self, worker: int, post: _Post) -> None:
+        post.has_ended = True
+        record = {"type": "given_up", "worker": worker, "reason": self._last_reason}
+        self._log.append(record)
 
     def _lose(self, deal: Deal, reason: str, was_at_work: bool) -> None:
         deal.num_lost += was_at_work

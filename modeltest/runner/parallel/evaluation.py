@@ -24,7 +24,7 @@ from modeltest.runner.parallel.worker import Job
 from modeltest.runner.plan import EvalPlan
 
 
-def make_job(plan: EvalPlan, choice: Choice) -> Job:
+def worker_job(plan: EvalPlan, choice: Choice) -> Job:
     """What each worker makes its task, device and backend of."""
     return Job(
         task_name=plan.task_settings.name,
@@ -32,6 +32,7 @@ def make_job(plan: EvalPlan, choice: Choice) -> Job:
         model=plan.model_settings.settings.model_dump_json(),
         device=choice,
         seed=plan.seed,
+        deterministic=plan.certified,
     )
 
 

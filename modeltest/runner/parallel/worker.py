@@ -42,6 +42,7 @@ class Job:
         model: The model's settings, as JSON.
         device: The chosen device.
         seed: Seeds the backend.
+        deterministic: Take the operators that always add in the same order.
         backend_sha256: Digest of the backend's identity that it must have; nothing where it can
             have no other, as on the host that made the job.
     """
@@ -51,6 +52,7 @@ class Job:
     model: str
     device: Choice
     seed: int
+    deterministic: bool = False
     backend_sha256: str = ""
 
     @classmethod
@@ -78,6 +80,8 @@ class Worker:
         self._task: Task = make_task(job.task_name, settings)
         self._truncate_long = settings.long_audio == "truncate"
         self._device = make_device(job.device, rank)
+        if job.deterministic:
+            self._device.use_deterministic_algorithms()
         self._backend = make_backend(
             ModelSettings.model_validate_json(job.model), job.seed, self._device
         )

@@ -131,19 +131,17 @@ def test_too_many_failures_end_the_run(run_script, scripted):
     )
 
 
-def test_a_clip_that_changed_meanwhile_is_an_error(run_script, scripted, settings):
+def test_a_clip_that_changed_meanwhile_is_an_error(run_script, scripted, settings, progress):
     backend = scripted()
     backend.max_audio_s = 30.0
     folder = settings.local_dataset_path
     other = (folder / "m0002_0_sniff.flac").read_bytes()
-    whole = backend.generate
 
-    def generate(requests, prepared=None):
-        if not backend.batches:  # the shortest clip is read long after the first batch
+    def start(total, label):  # behind the data check, before the first clip is decoded
+        if label == "evaluating":
             (folder / "m0002_0_laughter.flac").write_bytes(other)
-        return whole(requests)
 
-    backend.generate = generate
+    progress.start = start
     run = run_script(backend, batch_size=1)
     errors = {r["sample_id"]: r["response"]["error"] for r in run.samples}
     assert "changed since the run began" in errors.pop("m0002_0_laughter")

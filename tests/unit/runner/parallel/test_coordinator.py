@@ -223,12 +223,14 @@ def test_workers_that_do_not_start_are_given_up(coordinate):
     with pytest.raises(DeviceError, match="no worker is left: it does not start"):
         coordinate(crew)
     assert crew.started == [0, 0, 0]
+    assert [record["reason"] for record in crew.logged("given_up")] == ["it does not start"]
 
 
 def test_a_worker_without_its_device_leaves_the_rest_to_the_others(coordinate):
     crew = coordinate(ScriptedCrew(Clock(), acts={(0, 0): ["DeviceError"]}))
     assert crew.started == [0, 1]
     assert crew.dealt[1] == [1, 0, 2, 3, 4, 5]
+    assert crew.logged("given_up") == [{"type": "given_up", "worker": 0, "reason": "it broke"}]
 
 
 def test_no_device_left_is_a_device_error_with_its_reason(coordinate):
