@@ -52,6 +52,9 @@ if ! $fast; then
     tool c++ g++
 fi
 
+# Two files at a time: a file's tests share what they made, and measure on half a machine at least.
+run_tests() { "$PYTHON" -m pytest -n 2 --dist loadfile tests; }
+
 PYTHON=""
 step "environment"
 prepare_environment "$root" dev
@@ -69,7 +72,7 @@ if $fast; then
 fi
 
 step "tests, transformers $("$PYTHON" -c 'import importlib.metadata as m; print(m.version("transformers"))')"
-"$PYTHON" -m pytest tests
+run_tests
 
 # The release that Ascend users are told to use. Everything else comes from .venv.
 lane="$root/.venv-transformers-4.46.2"
@@ -91,7 +94,7 @@ PYTHONPATH="$root" "$lane/bin/python" -m pytest tests/integration --ignore tests
 # No check may hang on an assert statement that -O removes.
 if [ "${#gates[@]}" -gt 0 ]; then
     step "tests, python -O"
-    PYTHONOPTIMIZE=1 "$PYTHON" -m pytest tests
+    PYTHONOPTIMIZE=1 run_tests
 fi
 
 step "fault gates"
