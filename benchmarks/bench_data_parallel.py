@@ -23,10 +23,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import soundfile
-from support.clips import SAMPLING_RATE_HZ, draw_lengths_s, make_clips
+from support.clips import draw_lengths_s, make_clips
+from support.task_files import write_task
 
-LABELS = ("cough", "laughter", "sigh", "sneeze", "sniff", "throatclearing")
 ANSWERS = ("sample_id", "answer", "output", "error")
 
 
@@ -49,7 +48,8 @@ def main() -> int:
     options = parser.parse_args()
     ratios, whole_ratios, num_other = [], [], 0
     with tempfile.TemporaryDirectory() as folder:
-        task = make_task(Path(folder), options.clips)
+        lengths_s = draw_lengths_s(options.clips, 0)
+        task = write_task(Path(folder), make_clips(lengths_s, 1))
         for number in range(options.rounds):
             sizes = (1, options.dp) if number % 2 == 0 else (options.dp, 1)
             found = {dp: evaluate(Path(folder, f"{number}-{dp}"), task, dp) for dp in sizes}
@@ -69,20 +69,6 @@ def main() -> int:
         f"{num_other} rounds with other answers"
     )
     return int(median < options.target or num_other > 0)
-
-
-def make_task(folder: Path, num_clips: int) -> Path:
-    """A task file beside a folder of clips."""
-    clips = folder / "clips"
-    clips.mkdir()
-    for index, clip in enumerate(make_clips(draw_lengths_s(num_clips, 0), 1)):
-        name = f"{'fm'[index % 2]}{index:05d}_0_{LABELS[index % 6]}.wav"
-        soundfile.write(clips / name, clip, SAMPLING_RATE_HZ)
-    task = folder / "synthetic.yaml"
-    task.write_text(
-        f"extends: vocalsound\nlocal_dataset_path: {clips}\nexpected_samples: {num_clips}\n"
-    )
-    return task
 
 
 def evaluate(folder: Path, task: Path, dp: int) -> Outcome:

@@ -17,32 +17,22 @@ import io
 import resource
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
-import soundfile
+from support.clips import Waveform
+from support.task_files import write_task
 
 from modeltest.cli.main import main as modeltest
 from modeltest.runner.parallel.coordinator import Coordinator
 
-LABELS = ("cough", "laughter", "sigh", "sneeze", "sniff", "throatclearing")
 
-
-def make_task(folder: Path, num_clips: int) -> Path:
-    """A task of clips of a tenth of a second and longer, no two alike."""
-    clips = folder / "clips"
-    clips.mkdir()
-    noise = np.random.default_rng(0).uniform(-0.1, 0.1, 1600 + num_clips)
-    for index in range(num_clips):
-        name = f"f{index:06d}_0_{LABELS[index % len(LABELS)]}.wav"
-        soundfile.write(clips / name, noise[: 1600 + index], 16_000)
-    task = folder / "noise.yaml"
-    task.write_text(
-        f"extends: vocalsound\nlocal_dataset_path: {clips}\nexpected_samples: {num_clips}\n",
-        encoding="utf-8",
-    )
-    return task
+def short_clips(num_clips: int) -> Iterator[Waveform]:
+    """Clips of a tenth of a second and longer, no two alike."""
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, 1600 + num_clips).astype(np.float32)
+    return (noise[: 1600 + index] for index in range(num_clips))
 
 
 def processor_s() -> float:
@@ -89,7 +79,7 @@ def main() -> None:
     print(f"{'clips a batch':>14}{'batches':>9}{'processor ms':>14}{'wall ms':>9}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        task = make_task(folder, options.clips)
+        task = write_task(folder, short_clips(options.clips))
         fixed = ["eval", str(task), "null", "--device", "cpu", "--output-dir", str(folder / "out")]
         fixed += ["--dp", str(options.dp), *([f"--ray={options.ray}"] if options.ray else [])]
         for size in map(int, options.batch_sizes.split(",")):

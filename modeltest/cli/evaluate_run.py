@@ -29,7 +29,11 @@ from modeltest.runlog.run_log import (
 from modeltest.runlog.segment import SegmentWriter
 from modeltest.runner.accuracy import Work, evaluate, warm_up, warm_up_clips
 from modeltest.runner.logged_replies import LoggedReplies
-from modeltest.runner.parallel.evaluation import evaluate_on_this_host, worker_job
+from modeltest.runner.parallel.evaluation import (
+    ParallelEvaluation,
+    evaluate_on_this_host,
+    worker_job,
+)
 from modeltest.runner.parallel.on_cluster import evaluate_on_cluster
 from modeltest.runner.recovery import load
 from modeltest.runner.resume import refuse_another_run
@@ -101,10 +105,9 @@ def _work(
 def _evaluate(
     job: Job, work: Work, logged: LoggedReplies, segment: SegmentWriter, support: _Support
 ) -> None:
-
     peak_bytes = job.device.peak_memory_bytes()
     if len(work.done_keys) < len(work.samples):
-        ask = _ask_cluster if job.cluster else _ask_workers if job.plan.dp > 1 else _ask
+        ask = _ask_workers if job.cluster or job.plan.dp > 1 else _ask
         peak_bytes = ask(job, work, logged, segment, support)
     segment.append(phase_record("end", 0.0, peak_memory_bytes=peak_bytes))
 
@@ -140,35 +143,18 @@ def _ask(
 def _ask_workers(
     job: Job, work: Work, _logged: LoggedReplies, segment: SegmentWriter, support: _Support
 ) -> int:
-    """Evaluates in processes that load a model each; returns the highest memory use of one."""
-    return evaluate_on_this_host(
-        work,
-        worker_job(job.plan, job.choice),
-        support.clips,
-        job.device,
-        segment,
-        support.progress,
+    """Evaluates by workers with a model each; returns the highest memory use of one, bytes."""
+    evaluation = ParallelEvaluation(
+        work=work,
+        job=worker_job(job.plan, job.choice),
+        clips=support.clips,
+        device=job.device,
+        log=segment,
+        progress=support.progress,
         size=job.plan.dp,
         run_folder=job.place.run_folder,
     )
-
-
-def _ask_cluster(
-    job: Job, work: Work, _logged: LoggedReplies, segment: SegmentWriter, support: _Support
-) -> int:
-    """Evaluates on a Ray cluster; returns the highest memory use of a worker."""
     if job.cluster is None:
-        return 0
+        return evaluate_on_this_host(evaluation)
     with closing(job.cluster):
-        return evaluate_on_cluster(
-            work,
-            worker_job(job.plan, job.choice),
-            support.clips,
-            job.device,
-            segment,
-            support.progress,
-            cluster=job.cluster,
-            backend=job.backend,
-            size=job.plan.dp,
-            run_folder=job.place.run_folder,
-        )
+        return evaluate_on_cluster(evaluation, job.cluster, job.backend)

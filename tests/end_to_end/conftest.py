@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+
+LABELS = ("cough", "laughter", "sigh", "sneeze", "sniff", "throatclearing")
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,30 @@ def start(checkout) -> Iterator[Callable[..., subprocess.Popen]]:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         process.communicate()
+
+
+@pytest.fixture(scope="session")
+def noise_task(tmp_path_factory) -> Callable[[int, int], Path]:
+    """A task file beside clips of noise: how many, and the samples of the shortest.
+
+    Each clip is a sample longer than the one before.
+    """
+
+    def make(num_clips: int, shortest: int) -> Path:
+        folder = tmp_path_factory.mktemp("noise task")
+        clips = folder / "clips"
+        clips.mkdir()
+        noise = np.random.default_rng(5).uniform(-0.1, 0.1, shortest + num_clips)
+        for index in range(num_clips):
+            name = f"{'fm'[index % 2]}{index:04d}_0_{LABELS[index % len(LABELS)]}.wav"
+            soundfile.write(clips / name, noise[: shortest + index], 16_000)
+        path = folder / "noise.yaml"
+        path.write_text(
+            f"extends: vocalsound\nlocal_dataset_path: {clips}\nexpected_samples: {num_clips}\n"
+        )
+        return path
+
+    return make
 
 
 @pytest.fixture(scope="session")

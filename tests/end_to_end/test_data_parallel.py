@@ -6,31 +6,17 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 from modeltest.runner.parallel.coordinator import SILENT_S
 
 NUM_CLIPS = 400
-LABELS = ("cough", "laughter", "sigh", "sneeze", "sniff", "throatclearing")
 ALIKE = ["sample_id", "audio", "truth", "answer", "correct", "output", "error"]
 
 
 @pytest.fixture(scope="module")
-def task(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("task")
-    clips = folder / "clips"
-    clips.mkdir()
-    noise = np.random.default_rng(5).uniform(-0.1, 0.1, 16_000)
-    for index in range(NUM_CLIPS):
-        name = f"{'fm'[index % 2]}{index:04d}_0_{LABELS[index % 6]}.wav"
-        soundfile.write(clips / name, noise[: 8000 + index], 16_000)
-    path = folder / "noise.yaml"
-    path.write_text(
-        f"extends: vocalsound\nlocal_dataset_path: {clips}\nexpected_samples: {NUM_CLIPS}\n"
-    )
-    return path
+def task(noise_task) -> Path:
+    return noise_task(NUM_CLIPS, 8000)
 
 
 @pytest.fixture(scope="module")

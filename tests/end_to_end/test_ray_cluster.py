@@ -9,12 +9,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 NUM_CLIPS = 1500
-LABELS = ("cough", "laughter", "sigh", "sneeze", "sniff", "throatclearing")
 ALIKE = ["sample_id", "audio", "truth", "answer", "correct", "output", "error"]
 NODE = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 << 20}
 
@@ -83,19 +80,8 @@ def cluster() -> Iterator[TwoNodes]:
 
 
 @pytest.fixture(scope="module")
-def task(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("task")
-    clips = folder / "clips"
-    clips.mkdir()
-    noise = np.random.default_rng(5).uniform(-0.1, 0.1, 1600 + NUM_CLIPS)
-    for index in range(NUM_CLIPS):
-        name = f"{'fm'[index % 2]}{index:04d}_0_{LABELS[index % 6]}.wav"
-        soundfile.write(clips / name, noise[: 1600 + index], 16_000)
-    path = folder / "noise.yaml"
-    path.write_text(
-        f"extends: vocalsound\nlocal_dataset_path: {clips}\nexpected_samples: {NUM_CLIPS}\n"
-    )
-    return path
+def task(noise_task) -> Path:
+    return noise_task(NUM_CLIPS, 1600)
 
 
 @pytest.fixture(scope="module")

@@ -122,7 +122,12 @@ class Gate:
 
     def missing_samples(self, name: str) -> Forced:
         reason = "9 of 12 samples evaluated"
-        return self._rewritten(name, lambda lines: lines[:-5], "INCOMPLETE", reason)
+
+        def before_the_last_three(lines: list[bytes]) -> list[bytes]:
+            samples = [place for place, line in enumerate(lines) if b'"type":"sample"' in line]
+            return lines[: samples[-3]]
+
+        return self._rewritten(name, before_the_last_three, "INCOMPLETE", reason)
 
     def local_changes(self, name: str) -> Forced:
         dirty = self.root / "dirty"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from modeltest.runner.batches import Work
 from modeltest.runner.clip_frames import audio_header
 from modeltest.runner.logged_replies import LoggedReplies
 from modeltest.runner.parallel.coordinator import Coordinator
+from modeltest.runner.parallel.crew import Crew
 from modeltest.runner.parallel.local import LocalCrew
 from modeltest.runner.parallel.worker import Job
 from modeltest.runner.plan import EvalPlan
@@ -49,20 +50,11 @@ def refuse_too_many_workers(size: int, choice: Choice, device: Device) -> None:
         )
 
 
-def evaluate_on_this_host(  # noqa: PLR0913  (what an evaluation brings together)
-    work: Work,
-    job: Job,
-    clips: Sequence[Audio],
-    device: Device,
-    log: RecordLog,
-    progress: Progress,
-    *,
-    size: int,
-    run_folder: Path,
-) -> int:
-    """Evaluates by worker processes, one per device.
+@dataclass(frozen=True, slots=True)
+class ParallelEvaluation:
+    """An evaluation by workers, wherever they are.
 
-    Args:
+    Attributes:
         work: Samples and how to ask them.
         job: What the workers make.
         clips: To warm up on.
@@ -71,29 +63,57 @@ def evaluate_on_this_host(  # noqa: PLR0913  (what an evaluation brings together
         progress: Told of each batch.
         size: Number of workers.
         run_folder: Where the log is.
-
-    Returns:
-        The highest memory use of a worker, bytes.
-
-    Raises:
-        DeviceError: No worker is left.
-        ModeltestError: What a worker raised that concerns the whole run.
     """
 
-    def greeting(rank: int) -> Iterator[tuple[dict[str, Any], bytes]]:
-        asked = {"job": asdict(job), "rank": rank, "run_folder": str(run_folder)}
-        yield {**asked, "num_clips": len(clips)}, b""
-        for clip in clips:
+    work: Work
+    job: Job
+    clips: Sequence[Audio]
+    device: Device
+    log: RecordLog
+    progress: Progress
+    size: int
+    run_folder: Path
+
+    def greeting(self, job: Job, **asked: Any) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """The first frames for a worker: what it is asked, and the clips to warm up on."""
+        yield {"job": asdict(job), **asked, "num_clips": len(self.clips)}, b""
+        for clip in self.clips:
             yield {"audio": audio_header(clip)}, clip.waveform.tobytes()
 
-    environment = threads_per_process(size) if device.is_host else {}
-    with closing(LocalCrew(size, greeting, environment)) as crew:
+    def carry_out(self, crew: Crew, ahead: int) -> int:
+        """Evaluates by a crew.
+
+        Args:
+            crew: The workers.
+            ahead: Batches that a worker holds beside the one it answers.
+
+        Returns:
+            The highest memory use of a worker, bytes.
+
+        Raises:
+            DeviceError: No worker is left.
+            ModeltestError: What a worker raised that concerns the whole run.
+        """
         coordinator = Coordinator(
-            work,
+            self.work,
             crew,
-            log,
-            progress,
-            read_logged=lambda: LoggedReplies(read_run(run_folder).samples),
-            ahead=0 if device.is_host else 1,  # a batch to make ready beside the one in work
+            self.log,
+            self.progress,
+            read_logged=lambda: LoggedReplies(read_run(self.run_folder).samples),
+            ahead=ahead,
         )
         return coordinator.run()
+
+
+def evaluate_on_this_host(evaluation: ParallelEvaluation) -> int:
+    """Evaluates by processes, one per device; returns and raises as `carry_out`."""
+
+    def greeting(rank: int) -> Iterator[tuple[dict[str, Any], bytes]]:
+        run_folder = str(evaluation.run_folder)
+        return evaluation.greeting(evaluation.job, rank=rank, run_folder=run_folder)
+
+    on_host = evaluation.device.is_host
+    environment = threads_per_process(evaluation.size) if on_host else {}
+    with closing(LocalCrew(evaluation.size, greeting, environment)) as crew:
+        # On a device, one more to make ready beside the one in work.
+        return evaluation.carry_out(crew, ahead=0 if on_host else 1)

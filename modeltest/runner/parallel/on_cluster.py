@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from modeltest.protocols import Backend, Device, Progress
-from modeltest.records import Audio
+from modeltest.protocols import Backend
 from modeltest.runlog.digests import digest
 from modeltest.runlog.host_facts import steering_variables
-from modeltest.runlog.run_log import open_segment, read_run
+from modeltest.runlog.run_log import open_segment
+from modeltest.runlog.segment import SegmentWriter
 from modeltest.runlog.source_facts import source_sha256
-from modeltest.runner.accuracy import RecordLog
 from modeltest.runner.batches import Work
-from modeltest.runner.clip_frames import audio_header
-from modeltest.runner.logged_replies import LoggedReplies
-from modeltest.runner.parallel.coordinator import Coordinator
+from modeltest.runner.parallel.evaluation import ParallelEvaluation
 from modeltest.runner.parallel.node_worker import Post, Said
 from modeltest.runner.parallel.ray_crew import Cluster, not_searched
 from modeltest.runner.parallel.worker import Job
@@ -43,69 +38,39 @@ _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-def evaluate_on_cluster(  # noqa: PLR0913  (what an evaluation brings together)
-    work: Work,
-    job: Job,
-    clips: Sequence[Audio],
-    device: Device,
-    log: RecordLog,
-    progress: Progress,
-    *,
-    cluster: Cluster,
-    backend: Backend,
-    size: int,
-    run_folder: Path,
-) -> int:
-    """Evaluates by workers on the cluster's nodes, one per device.
+def evaluate_on_cluster(evaluation: ParallelEvaluation, cluster: Cluster, backend: Backend) -> int:
+    """Evaluates on the cluster's nodes, one worker per device.
 
     Args:
-        work: Samples and how to ask them.
-        job: What the workers make.
-        clips: To warm up on.
-        device: Of the kind that the workers use.
-        log: Of this process.
-        progress: Told of each batch.
+        evaluation: What.
         cluster: Where.
         backend: Made on this host; each worker's must be the same.
-        size: Number of workers.
-        run_folder: Where the log is.
 
     Returns:
-        The highest memory use of a worker, bytes.
-
-    Raises:
-        DeviceError: No worker is left.
-        ModeltestError: What a worker raised that concerns the whole run.
+        As `ParallelEvaluation.carry_out`, which says what is raised, too.
     """
-    job = job_for_nodes(job, digest(backend.identity(certified=False)))
+    job = job_for_nodes(evaluation.job, digest(backend.identity(certified=False)))
+    device, run_folder = evaluation.device, evaluation.run_folder
 
     def greeting() -> list[Said]:
-        header = {"job": asdict(job), "rank": 0, "tells_records": True, "num_clips": len(clips)}
-        heard = [({"audio": audio_header(clip)}, clip.waveform.tobytes()) for clip in clips]
-        return [(header, b""), *heard]
+        return list(evaluation.greeting(job, rank=0, tells_records=True))
 
     post = Post(
         run_id=run_folder.name,
         source_sha256=source_sha256(),
         model=job.model,
-        clip=_first_file(work),
+        clip=_first_file(evaluation.work),
         environment=variables_for_nodes(device.is_host),
         not_searched=not_searched(),
     )
-    with closing(
-        cluster.crew(
-            size, device.label, post, greeting, lambda worker: open_segment(run_folder, worker + 1)
-        )
-    ) as crew:
-        coordinator = Coordinator(
-            work,
-            crew,
-            log,
-            progress,
-            read_logged=lambda: LoggedReplies(read_run(run_folder).samples),
-            ahead=1,  # a batch is on its way while the one before is in work
-        )
-        return coordinator.run()
+
+    def segment(worker: int) -> SegmentWriter:
+        return open_segment(run_folder, worker + 1)
+
+    crew = cluster.crew(evaluation.size, device.label, post, greeting, segment)
+    with closing(crew):
+        # A batch is on its way while the one before is in work.
+        return evaluation.carry_out(crew, ahead=1)
 
 
 def job_for_nodes(job: Job, backend_sha256: str) -> Job:

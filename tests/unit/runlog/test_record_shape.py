@@ -1,6 +1,5 @@
 """Records that carry a right checksum and are none."""
 
-
 import pytest
 
 from modeltest.runlog.record_shape import is_record
