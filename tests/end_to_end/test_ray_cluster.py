@@ -114,19 +114,20 @@ def wait_until_both_reply(folder: Path) -> None:
         time.sleep(0.01)
 
 
-def workers() -> set[int]:
-    """The worker processes whose model is asked on a node of the cluster."""
-    found = set()
+def workers(cluster: TwoNodes) -> set[int]:
+    """The worker processes of the cluster's nodes; other tests may have some of their own."""
+    found, mark = set(), f"TMPDIR={cluster.folder}".encode()
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if b"parallel.worker_child" in (path / "cmdline").read_bytes():
+            is_worker = b"parallel.worker_child" in (path / "cmdline").read_bytes()
+            if is_worker and mark in (path / "environ").read_bytes().split(b"\0"):
                 found.add(int(path.name))
     return found
 
 
-def await_no_workers() -> None:
+def await_no_workers(cluster: TwoNodes) -> None:
     end_s = time.monotonic() + 15
-    while workers():
+    while workers(cluster):
         assert time.monotonic() < end_s, "a worker outlives its run"
         time.sleep(0.05)
 
@@ -174,7 +175,7 @@ def test_a_node_that_is_lost_costs_nothing_but_time(start, task, by_one_process,
         assert out.startswith("VALID")
         assert "dealt again (node " in out.splitlines()[0]
         assert samples(tmp_path) == by_one_process
-        await_no_workers()
+        await_no_workers(cluster)
     finally:
         cluster.replace_it()
 
@@ -189,7 +190,7 @@ def test_ctrl_c_ends_the_workers_and_the_run_can_be_resumed(
     _, err = process.communicate(timeout=15)
     assert process.returncode == 130, err
     assert "--resume" in err
-    await_no_workers()
+    await_no_workers(cluster)
     assert sum(replies_per_segment(tmp_path)) < NUM_CLIPS
     resumed = modeltest(tmp_path, *arguments(task, address), "--resume", "last")
     assert (resumed.code, resumed.out.splitlines()[0]) == (0, "VALID"), resumed.err

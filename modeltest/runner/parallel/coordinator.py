@@ -27,6 +27,9 @@ _LOG = logging.getLogger(__name__)
 SILENT_S = 30.0
 """A worker that says nothing for so long, not even that it lives, is stopped or swapped out."""
 
+START_SILENT_S = 60.0
+"""The same before the model is loaded: libraries from a slow disk are opened without a word."""
+
 SLOW_FACTOR = 20
 SLOW_LEAST_S = 60.0
 SLOW_FIRST_S = 600.0
@@ -214,6 +217,7 @@ class Coordinator:
             _LOG.warning("worker %d: %s", message.worker, error)
             self._last_reason = str(error)
             self._give_up(message.worker, post)
+            self._crew.kill(message.worker, str(error))  # a lost device may let no process end
 
     def _bury(self, end: Ended, post: _Post) -> None:
         if post.is_done:
@@ -257,8 +261,9 @@ class Coordinator:
         for worker, post in enumerate(self._posts):
             if post.has_ended or post.is_done:
                 continue
-            if now_s - post.heard_s > SILENT_S:
-                self._end_one(worker, f"no sign of life for {SILENT_S:g} s")
+            silent_s = SILENT_S if post.is_ready else START_SILENT_S
+            if now_s - post.heard_s > silent_s:
+                self._end_one(worker, f"no sign of life for {silent_s:g} s")
             elif post.deals and now_s - post.since_s > allowed_s:
                 self._end_one(worker, f"one batch took over {allowed_s:.0f} s")
 

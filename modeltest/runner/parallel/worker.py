@@ -94,12 +94,15 @@ class Worker:
         self._log = log
         self._say = say
 
-    def run(self, clips: Iterable[Audio], batches: Iterable[Batch]) -> None:
+    def run(
+        self, clips: Iterable[Audio], batches: Iterable[Batch], stop: Callable[[], None]
+    ) -> None:
         """Loads, warms up and answers all batches.
 
         Args:
             clips: To warm up on.
             batches: As they are dealt; waiting for the next one is the iterator's business.
+            stop: Ends that waiting, from any thread.
 
         Raises:
             ModeltestError: Concerns more than a sample.
@@ -118,7 +121,7 @@ class Worker:
                 "machine": machine_facts(),
             }
         )
-        with DecodeWorkers() as decoders, closing(self._ready(batches, decoders)) as ready:
+        with DecodeWorkers() as decoders, closing(self._ready(batches, decoders, stop)) as ready:
             for batch in ready:
                 self._answer(batch)
         self._log.append(health_record("after", self._device.health(), self._rank))
@@ -127,7 +130,7 @@ class Worker:
         self._backend.close()
 
     def _ready(
-        self, batches: Iterable[Batch], decoders: DecodeWorkers
+        self, batches: Iterable[Batch], decoders: DecodeWorkers, stop: Callable[[], None]
     ) -> Generator[Batch, None, None]:
         ahead = not self._device.is_host  # a CPU has no cores left for it
         maker = BatchMaker(
@@ -139,7 +142,12 @@ class Worker:
         )
         # One at a time: to look ahead would be to wait for a batch that is not dealt yet.
         made = (batch for dealt in batches for batch in maker.ready([dealt]))
-        return prefetched(made, decoders.stop) if ahead else made
+
+        def stop_both() -> None:
+            stop()
+            decoders.stop()
+
+        return prefetched(made, stop_both) if ahead else made
 
     def _answer(self, batch: Batch) -> None:
         num_failed = 0

@@ -30,19 +30,19 @@ from modeltest.runner.parallel.worker import RECORD, Job, Worker
 def main() -> None:
     """Works until the parent has no more batches, and ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = _Parent(0, take_standard_output())
+    parent = Parent(0, take_standard_output())
     try:
         asked = parent.next_frame().header
         clips = [audio_from(parent.next_frame()) for _ in range(asked["num_clips"])]
         with open_segment(Path(asked["run_folder"]), asked["rank"] + 1) as segment:
             log = _ToldLog(segment, parent) if asked.get("tells_records") else segment
             worker = Worker(Job.from_json(asked["job"]), asked["rank"], log, parent.say)
-            worker.run(clips, _batches(parent))
+            worker.run(clips, dealt(parent), parent.stop_waiting)
     except ModeltestError as error:
         parent.say(error_header(error))
 
 
-class _Parent:
+class Parent:
     """The other end of the pipes."""
 
     def __init__(self, requests: int, reports: int) -> None:
@@ -55,6 +55,10 @@ class _Parent:
     def next_frame(self) -> Frame:
         """The next frame; waits for it."""
         return self._frames.get()
+
+    def stop_waiting(self) -> None:
+        """Lets who waits for the next frame find an empty one."""
+        self._frames.put(Frame({}, bytearray()))
 
     def say(self, header: Mapping[str, Any], payload: bytes = b"") -> None:
         """Reports something."""
@@ -82,7 +86,7 @@ class _Parent:
 class _ToldLog:
     """Keeps each record here and passes it on, where the run's folder is on another host."""
 
-    def __init__(self, segment: SegmentWriter, parent: _Parent) -> None:
+    def __init__(self, segment: SegmentWriter, parent: Parent) -> None:
         self._segment = segment
         self._parent = parent
 
@@ -92,6 +96,7 @@ class _ToldLog:
         self._parent.say({"event": RECORD}, encode_line(record))
 
 
-def _batches(parent: _Parent) -> Iterator[Batch]:
+def dealt(parent: Parent) -> Iterator[Batch]:
+    """The batches until the parent has no more, or `stop_waiting`."""
     while (header := parent.next_frame().header).get("num_members"):
         yield batch_from([parent.next_frame() for _ in range(header["num_members"])])

@@ -102,10 +102,9 @@ class ScriptedCrew:
         elif act == "beat":
             acts.append("beat")
             yield Message(worker, BEAT)
-        else:
+        else:  # its process does not end by itself
             batches.clear()
             yield Message(worker, {"error": "it broke", "kind": act})
-            yield Ended(worker, "")
 
     def kill(self, worker, reason):
         self.killed[worker] = reason
@@ -229,7 +228,8 @@ def test_workers_that_do_not_start_are_given_up(coordinate):
 def test_a_worker_without_its_device_leaves_the_rest_to_the_others(coordinate):
     crew = coordinate(ScriptedCrew(Clock(), acts={(0, 0): ["DeviceError"]}))
     assert crew.started == [0, 1]
-    assert crew.dealt[1] == [1, 0, 2, 3, 4, 5]
+    assert crew.dealt[1] == [1, 2, 0, 3, 4, 5]  # dealt again when its process has ended
+    assert crew.killed == {0: "it broke"}
     assert crew.logged("given_up") == [{"type": "given_up", "worker": 0, "reason": "it broke"}]
 
 
