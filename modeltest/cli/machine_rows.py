@@ -175,7 +175,8 @@ def _device(choice: Choice | ModeltestError, ascend: _Ascend, found: Probe) -> F
 
     if isinstance(choice, ModeltestError):
         return Finding("device", "bad", str(choice))
-    names = {seen.name for seen in found.devices if seen.torch_name.startswith(choice.kind)}
+    chosen = (seen for seen in found.devices if seen.torch_name.startswith(choice.kind))
+    names = {seen.name for seen in chosen if seen.name}
     named = f", {choice.num_devices} × {' and '.join(sorted(names))}" if names else ""
     visible = [
         f", {name}={os.environ[name]}"
@@ -195,9 +196,14 @@ def _memory(found: Probe) -> Finding:
 
     host = CpuDevice()
     parts = [_amount("host", host.total_memory_bytes(), host.available_memory_bytes())]
-    parts += [_amount(d.torch_name, d.total_bytes, d.free_bytes) for d in found.devices]
+    seen = [device for device in found.devices if not device.error]
+    failed = [device for device in found.devices if device.error]
+    parts += [_amount(d.torch_name, d.total_bytes, d.free_bytes) for d in seen]
+    parts += [f"{d.torch_name} cannot be opened ({d.error.splitlines()[0]})" for d in failed]
     if unseen := found.num_npu + found.num_cuda - len(found.devices):
         parts.append(f"{unseen} more")
+    if failed:
+        return Finding("memory", "warning", "; ".join(parts), "end what uses it, or choose others")
     return Finding("memory", "ok", "; ".join(parts))
 
 

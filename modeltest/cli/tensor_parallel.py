@@ -92,8 +92,15 @@ def other_role(options: argparse.Namespace) -> int | None:
 
 
 def device_index() -> int:
-    """The device of this process among the visible ones: a rank's own, else the first."""
-    return int(os.environ.get("LOCAL_RANK", "0")) if "RANK" in os.environ else 0
+    """The device of this process among the visible ones: a rank's own, else the first.
+
+    Raises:
+        UsageError: The environment names a rank without a number.
+    """
+    text = os.environ.get("LOCAL_RANK", "0") if "RANK" in os.environ else "0"
+    if not (text.isascii() and text.isdecimal()):
+        raise UsageError(f"LOCAL_RANK={one_line(text)}: not a number; unset RANK or set both")
+    return int(text)
 
 
 def refuse_too_many_ranks(size: int, choice: Choice, device: Device) -> None:
@@ -125,12 +132,13 @@ def announce(run_folder: Path) -> None:
 
 
 def _follow(options: argparse.Namespace) -> int:
-    from modeltest.backends.factory import follow_first_rank
+    from modeltest.backends.factory import check_model, follow_first_rank
     from modeltest.backends.transformers.tensor_parallel import RankLostError
     from modeltest.cli.options import load_settings
     from modeltest.devices.factory import choose, make_device
 
     model, _ = load_settings(options)
+    check_model(model.settings, model.where("model_path"))  # before any library reads a file of it
     device = make_device(choose(options.device), device_index())
     if options.certified:
         device.use_deterministic_algorithms()

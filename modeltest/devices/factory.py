@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from modeltest.devices.npu_variables import check_npu_variables, set_npu_variables
 from modeltest.devices.probe import Probe, hide_torch_npu, probe, torch_npu_installed
 from modeltest.devices.why_not import WhyNot
-from modeltest.errors import DeviceError
+from modeltest.errors import DeviceError, one_line
 from modeltest.protocols import Device
 
 
@@ -72,7 +73,7 @@ def make_device(choice: Choice, index: int = 0) -> Device:
         index: Among the visible devices; the CPU is the same whatever the index.
 
     Raises:
-        DeviceError: There is no device of that index.
+        DeviceError: There is no device of that index, or it cannot be opened.
         UsageError: The environment's variables for NPUs contradict themselves.
     """
     if choice.kind == "cpu":
@@ -88,11 +89,25 @@ def make_device(choice: Choice, index: int = 0) -> Device:
         set_npu_variables(os.environ)
         from modeltest.devices.npu import NpuDevice
 
-        return NpuDevice(index)
+        return _opened(NpuDevice, choice.kind, index)
     _keep_torch_npu_out()
     from modeltest.devices.cuda import CudaDevice
 
-    return CudaDevice(index)
+    return _opened(CudaDevice, choice.kind, index)
+
+
+def _opened(make: Callable[[int], Device], kind: str, index: int) -> Device:
+    """A device that was counted may yet be full, taken or broken: it is asked for its facts."""
+    try:
+        device = make(index)
+        device.facts()
+    except RuntimeError as error:  # the type of all that drivers raise
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DeviceError(
+            f"{kind}:{index} cannot be opened ({one_line(said)}); end what uses it, or choose "
+            "another device"
+        ) from error
+    return device
 
 
 def _keep_torch_npu_out() -> None:

@@ -36,12 +36,13 @@ main()
 
 @dataclass(frozen=True, slots=True)
 class SeenDevice:
-    """One device that torch sees; memory in bytes."""
+    """One device that torch sees; memory in bytes, 0 where `error` says why it is not known."""
 
     torch_name: str
     name: str
     total_bytes: int
     free_bytes: int
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 # Each device is initialised for its memory, which can take a second; then the rest go without.
@@ -61,7 +62,8 @@ def look_at_npu(details: bool) -> dict[str, Any]:
         found: dict[str, Any] = {"num_npu": num_npu}
         if details:
             found["devices"] = list(_devices("npu", torch.npu, num_npu))
-            found["cann"] = str(torch_npu.npu.utils.get_cann_version() or "")
+            with suppress(Exception):  # a version that is not found is shown so
+                found["cann"] = str(torch_npu.npu.utils.get_cann_version() or "")
     except Exception as error:  # torch_npu's own checks raise plain Exception
         return {"npu_error": str(error) or type(error).__name__}
     return found
@@ -72,10 +74,11 @@ def _devices(kind: str, module: Any, num: int) -> Iterator[dict[str, Any]]:
     for index in range(num):
         if time.monotonic() - start_s > _DETAILS_S:
             return
-        free, total = module.mem_get_info(index)
-        yield {
-            "torch_name": f"{kind}:{index}",
-            "name": str(module.get_device_name(index)),
-            "total_bytes": int(total),
-            "free_bytes": int(free),
-        }
+        name = f"{kind}:{index}"
+        try:
+            free, total = module.mem_get_info(index)
+            told = {"name": str(module.get_device_name(index)), "error": ""}
+        except Exception as error:  # one that is full or broken hides no other
+            free, total = 0, 0
+            told = {"name": "", "error": str(error) or type(error).__name__}
+        yield {"torch_name": name, "total_bytes": int(total), "free_bytes": int(free), **told}

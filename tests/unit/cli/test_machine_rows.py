@@ -174,3 +174,18 @@ def test_an_old_libsndfile_reads_no_mp3(check, monkeypatch, library, mark):
     monkeypatch.setattr("modeltest.audio.decode.audio_rule_facts", lambda: facts)
     _, rows = check(PLAIN)
     assert rows["audio"][0] == mark
+
+
+def test_a_device_that_cannot_be_opened_is_warned_of(check):
+    gpus = (
+        SeenDevice("cuda:0", "", 0, 0, "CUDA error: out of memory\nat …"),
+        SeenDevice("cuda:1", "NVIDIA H100", 85_000_000_000, 84_000_000_000),
+    )
+    found = Probe("2.13.0+cu130", num_cuda=2, no_npu=NOT_INSTALLED, devices=gpus)
+    code, rows = check(found, nvidia="570.86.15", packages={"transformers": "5.23.0"})
+    assert code == 0
+    mark, detail, advice = rows["memory"]
+    assert mark == "!"
+    assert "cuda:0 cannot be opened (CUDA error: out of memory)" in detail
+    assert "cuda:1 85.0 GB, 84.0 GB free" in detail
+    assert "end what uses it" in advice

@@ -87,3 +87,6 @@ def test_a_rank_takes_the_device_of_its_number(monkeypatch):
     assert tensor_parallel.device_index() == 0  # of something else's, here is no rank
     monkeypatch.setenv("RANK", "3")
     assert tensor_parallel.device_index() == 3
+    monkeypatch.setenv("LOCAL_RANK", "")
+    with pytest.raises(UsageError, match="LOCAL_RANK=: not a number"):
+        tensor_parallel.device_index()

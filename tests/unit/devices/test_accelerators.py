@@ -10,6 +10,8 @@ from modeltest.devices.cuda import CudaDevice
 from modeltest.devices.factory import Choice, make_device
 from modeltest.devices.npu import NpuDevice
 from modeltest.devices.npu_variables import DEFAULTS
+from modeltest.devices.probe_child import look_at_torch
+from modeltest.errors import DeviceError
 
 torch = pytest.importorskip("torch")
 
@@ -108,6 +110,21 @@ def test_want_of_device_memory_is_recognised(driver, error, is_it):
     assert NpuDevice().is_out_of_memory(error) is is_it
 
 
+@pytest.mark.parametrize("kind", ["npu", "cuda"])
+@pytest.mark.parametrize("call", ["set_device", "mem_get_info"])
+def test_a_device_that_cannot_be_opened_is_one_line(driver, plain_environment, kind, call):
+    def fail(*_arguments):
+        raise RuntimeError("out of memory: somebody has it all\nat aclrtMalloc in file x.cpp")
+
+    setattr(driver, call, fail)
+    with pytest.raises(DeviceError) as caught:
+        make_device(Choice(kind, "asked for", 4), 2)
+    assert str(caught.value) == (
+        f"{kind}:2 cannot be opened (out of memory: somebody has it all); end what uses it, or "
+        "choose another device"
+    )
+
+
 def test_an_npu_is_set_up_before_it_is_used(driver, plain_environment):
     plain_environment["HCCL_BUFFSIZE"] = "200"
     device = make_device(Choice("npu", "asked for", 4), 1)
@@ -186,3 +203,21 @@ def test_a_gpus_determinism_leaves_the_callers_workspace(driver, monkeypatch):
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic) == (False, True)
     assert switched == [True, True]
+
+
+def test_a_device_that_is_full_hides_no_other_from_check(driver):
+    def mem_get_info(index):
+        if index == 1:
+            raise RuntimeError("CUDA error: out of memory")
+        return 1_000, 2_000
+
+    driver.mem_get_info = mem_get_info
+    driver.is_available = lambda: True
+    found = look_at_torch(details=True)
+    assert found["num_cuda"] == 4
+    assert [(d["torch_name"], d["free_bytes"], d["error"]) for d in found["devices"]] == [
+        ("cuda:0", 1_000, ""),
+        ("cuda:1", 0, "CUDA error: out of memory"),
+        ("cuda:2", 1_000, ""),
+        ("cuda:3", 1_000, ""),
+    ]

@@ -133,6 +133,7 @@ def test_devices_are_counted_and_named_in_the_child(with_torch_npu):
             "torch_name": "npu:1",
             "name": "Ascend910B1",
             "total_bytes": 32_000_000_000,
+            "error": "",
             "free_bytes": 30_000_000_001,
         }
     ]
