@@ -1,6 +1,7 @@
 """`--ray`: the same results as one process, on a cluster of two nodes that loses one."""
 
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -173,7 +174,8 @@ def test_a_node_that_is_lost_costs_nothing_but_time(start, task, by_one_process,
         out, err = process.communicate(timeout=80)
         assert process.returncode == 0, err
         assert out.startswith("VALID")
-        assert "dealt again (node " in out.splitlines()[0]
+        # What is noticed first depends on who talked to the node when it died.
+        assert re.search(r"dealt again \(.*\bnode ", out.splitlines()[0])
         assert samples(tmp_path) == by_one_process
         await_no_workers(cluster)
     finally:

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -85,7 +86,8 @@ def one(
     time.sleep(moment_s)
     workers = sorted(workers_of(process.pid))
     for pid in workers[int(which * len(workers)) :][:1]:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has just ended by itself
+            os.kill(pid, signal.SIGKILL)
     try:
         code = process.wait(2 * HANG_S)
     except subprocess.TimeoutExpired:

@@ -162,7 +162,7 @@ class RayCrew(Crew):
         )
         self._hands: dict[int, _Hand] = {}
         self._segments: dict[int, SegmentWriter] = {}
-        self._arrivals: queue.SimpleQueue[tuple[int, _Hand, Any]] = queue.SimpleQueue()
+        self._arrivals: queue.SimpleQueue[tuple[int, _Hand, Any, bool]] = queue.SimpleQueue()
         self._ends: list[Ended] = []
         self._leaving: list[Any] = []
 
@@ -182,7 +182,7 @@ class RayCrew(Crew):
         if hand := self._hands.get(worker):
             said = [(dict(header), payload) for header, payload in frames]
             sent = hand.actor.send.options(concurrency_group="send").remote(said)
-            self._when_done(worker, hand, sent)
+            self._when_done(worker, hand, sent, is_send=True)
 
     def wait(self, timeout_s: float) -> list[Message | Ended]:
         """What happened, and that workers live which do not say so themselves yet."""
@@ -238,15 +238,20 @@ class RayCrew(Crew):
         heard = hand.actor.listen.options(concurrency_group="listen").remote(hand.num_received)
         self._when_done(worker, hand, heard)
 
-    def _when_done(self, worker: int, hand: _Hand, result: Any) -> None:
+    def _when_done(self, worker: int, hand: _Hand, result: Any, is_send: bool = False) -> None:
         # A queue, since Ray's own waiting does not let a signal's exception through.
-        result.future().add_done_callback(lambda future: self._arrivals.put((worker, hand, future)))
+        result.future().add_done_callback(
+            lambda future: self._arrivals.put((worker, hand, future, is_send))
+        )
 
-    def _take(self, worker: int, hand: _Hand, future: Any) -> list[Message | Ended]:
+    def _take(self, worker: int, hand: _Hand, future: Any, is_send: bool) -> list[Message | Ended]:
         if self._hands.get(worker) is not hand:
             return []  # of one that was given up
         error = future.exception()
         if isinstance(error, self._ray.exceptions.ActorUnavailableError):
+            if is_send:  # nobody knows whether it arrived: what this worker has is dealt again
+                self.kill(worker, "a message to it was lost")
+                return []
             hand.again_s = time.monotonic() + _AGAIN_S
             return []
         if error is not None:
@@ -257,8 +262,9 @@ class RayCrew(Crew):
         return self._heard(worker, hand, heard) if heard else []  # `send` returns nothing
 
     def _heard(self, worker: int, hand: _Hand, heard: Mapping[str, Any]) -> list[Message | Ended]:
+        # The first reply tells that its node lives; from then on the process beats by itself.
+        events: list[Message | Ended] = [] if hand.node else [Message(worker, _BEAT)]
         hand.node = heard["node"]
-        events: list[Message | Ended] = [Message(worker, _BEAT)]
         for header, payload in heard["messages"]:
             if header.get("event") == RECORD:
                 self._keep(worker, payload)

@@ -176,3 +176,22 @@ def test_a_worker_leaves_when_its_records_are_on_the_disk(crew, ray, segments):
     assert len(ray.actors[0].leave.calls) == 1
     crew.close()
     assert segments[0].events == ["sync", "close"]
+
+
+def test_a_worker_that_a_message_did_not_reach_is_ended(crew, ray):
+    crew.start(0)
+    answer(ray.actors[0], heard())
+    crew.wait(0)
+    crew.send(0, [({"batch": 3}, b"")])
+    ray.actors[0].send.calls[-1][1].set_exception(Unavailable())
+    assert crew.wait(0) == [Ended(0, "a message to it was lost (node n1)")]
+    assert ray.killed == [ray.actors[0]]
+    assert len(ray.actors[0].listen.calls) == 2  # and nobody listens twice
+
+
+def test_only_the_first_reply_says_by_itself_that_a_worker_lives(crew, ray):
+    crew.start(0)
+    answer(ray.actors[0], heard())
+    assert Message(0, BEAT) in crew.wait(0)
+    answer(ray.actors[0], heard())
+    assert crew.wait(0) == []  # its process said nothing
