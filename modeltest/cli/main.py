@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
             help=command.HELP,
             description=command.HELP,
             formatter_class=_HelpFormatter,
+            allow_abbrev=False,  # scripts look for options by their whole names
         )
         command.add_arguments(subparser)
         subparser.set_defaults(execute=command.execute)

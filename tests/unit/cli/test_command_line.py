@@ -53,6 +53,12 @@ def test_every_option_has_a_help_text():
         assert all(action.help for action in parser._actions)
 
 
+def test_options_have_one_name(capsys):
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["eval", "task", "model", "--dev", "cpu"])
+    assert "--dev" in capsys.readouterr().err
+
+
 def test_help_shows_the_defaults_that_tell_something():
     for parser in subparsers().values():
         shown = parser.format_help()
