@@ -1,10 +1,10 @@
-"""`kill -9` of one of two workers at random times of `--dp 2` on the embedded model.
+"""`kill -9` of one of two workers at random times of `--dp 2`, the model `null` on 400 clips.
 
     python tests/gates/worker_kills.py [--times N] [--seconds S] [--seed S]
 
-A moment between the start and the time of an undisturbed run is drawn, and a worker; a run
-without a worker at that moment does not count. Every run must end by itself, VALID, with each
-of the 120 samples once in its reports and the undisturbed run's answers. One line of counts;
+A moment between the first worker's start and an undisturbed run's end is drawn, and a worker; a
+run that has ended by then does not count. Every run must end by itself, VALID, with each of the
+samples once in its reports and the undisturbed run's answers. One line of counts;
 exit status 1 after a violation, or with fewer kills.
 """
 
@@ -26,13 +26,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from support.checkout import add_source, workspace
-from support.commands import HANG_S, run_cold
+from support.checkout import add_source, workspace, write_clips
+from support.commands import HANG_S, null_eval, run_cold
 from support.counts import add_at_least, enough, short_of
 from support.runs import report_bytes
 
-EVAL = ["eval", "vocalsound_mini", "qwen2_audio_tiny", "--device", "cpu", "--bs", "4", "--dp", "2"]
-NUM_SAMPLES = 120
+NUM_SAMPLES = 400
 
 
 def main() -> int:
@@ -48,18 +47,21 @@ def main() -> int:
 
 
 def run(root: Path, options: argparse.Namespace) -> int:
+    command = [*null_eval(write_clips(root / "data", NUM_SAMPLES)), "--dp", "2"]
+    done = run_cold(command, root / "reference")
     begin_s = time.monotonic()
-    done = run_cold(EVAL, root / "reference")
-    whole_s = time.monotonic() - begin_s
     if done.code or done.verdict != "VALID":
         raise RuntimeError(f"the undisturbed run ended {done.code}: {done.out}{done.err}")
     wanted = answers(root / "reference")
+    _, problems, whole_s = one(command, root / "timed", None, 0.0, wanted)
+    if problems:
+        raise RuntimeError(f"the second undisturbed run: {problems}")
     pick = random.Random(options.seed)
     num_kills = num_runs = num_violations = 0
     while num_kills < options.times and time.monotonic() - begin_s < options.seconds:
         moment_s, number = pick.uniform(0, whole_s), num_runs
         folder = root / f"run-{number}"
-        killed, problems = one(folder, moment_s, pick.random(), wanted)
+        killed, problems, _ = one(command, folder, moment_s, pick.random(), wanted)
         num_kills, num_runs = num_kills + killed, num_runs + 1
         for problem in problems:
             num_violations += 1
@@ -75,16 +77,23 @@ def run(root: Path, options: argparse.Namespace) -> int:
 
 
 def one(
-    folder: Path, moment_s: float, which: float, wanted: list[tuple[str, ...]]
-) -> tuple[bool, list[str]]:
-    """One run, and whether a worker of it was killed; what is wrong with it."""
+    command: list[str],
+    folder: Path,
+    moment_s: float | None,
+    which: float,
+    wanted: list[tuple[str, ...]],
+) -> tuple[bool, list[str], float]:
+    """One run: whether a worker of it was killed, what is wrong, seconds from the first worker."""
     folder.mkdir()
     with open(folder / "err", "wb") as err, open(folder / "out", "wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "modeltest", *EVAL], cwd=folder, stdout=out, stderr=err
+            [sys.executable, "-m", "modeltest", *command], cwd=folder, stdout=out, stderr=err
         )
-    time.sleep(moment_s)
-    workers = sorted(workers_of(process.pid))
+    while not any(workers_of(process.pid)) and process.poll() is None:
+        time.sleep(0.005)
+    begin_s = time.monotonic()
+    time.sleep(moment_s or 0.0)
+    workers = [] if moment_s is None else sorted(workers_of(process.pid))
     for pid in workers[int(which * len(workers)) :][:1]:
         with suppress(ProcessLookupError):  # it has just ended by itself
             os.kill(pid, signal.SIGKILL)
@@ -93,15 +102,17 @@ def one(
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-        return bool(workers), ["it did not end"]
+        return bool(workers), ["it did not end"], 0.0
+    seconds = time.monotonic() - begin_s
     verdict = (folder / "out").read_text("utf-8").partition("\n")[0]
     if code or not verdict.startswith("VALID"):
         told = (folder / "err").read_text("utf-8", "replace")[-300:]
-        return bool(workers), [f"ended {code}, {verdict!r}: {told}"]
+        return bool(workers), [f"ended {code}, {verdict!r}: {told}"], seconds
     found = answers(folder)
     if len({row[0] for row in found}) != NUM_SAMPLES or len(found) != NUM_SAMPLES:
-        return bool(workers), [f"{len(found)} rows, not {NUM_SAMPLES}"]
-    return bool(workers), [] if found == wanted else ["other answers than the undisturbed run's"]
+        return bool(workers), [f"{len(found)} rows, not {NUM_SAMPLES}"], seconds
+    same = found == wanted
+    return bool(workers), [] if same else ["other answers than the undisturbed run's"], seconds
 
 
 def workers_of(pid: int) -> Iterator[int]:
