@@ -85,7 +85,7 @@ def signals_first() -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # each library has its own; it passes on unless a signal came
         if _seen:
             raise Interrupted(_seen[0]) from error
         raise

@@ -90,7 +90,7 @@ class Accelerator:
         return str(self._module.get_device_name(self.torch_name))
 
     def health(self) -> Mapping[str, Any]:
-        """What the vendor's tool says of the device now."""
+        """What the vendor's tool says of the device now; each kind has one of its own."""
         raise NotImplementedError
 
     def facts(self) -> Mapping[str, Any]:
