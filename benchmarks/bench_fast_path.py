@@ -83,6 +83,41 @@ def all_logits(_: FastEngine) -> Any:
     return mock.patch.object(fast.FastGenerator, "generate", generate)
 
 
+def last_layer_whole(_: FastEngine) -> Any:
+    """The last layer's products and MLP on every position of the prompt."""
+    whole = nullcontext()
+    return mock.patch.object(fast.FastGenerator, "_last_position_only", return_value=whole)
+
+
+class CompiledStep:
+    """The language model's body, its passes over one new token compiled by torch.compile."""
+
+    def __init__(self, body: Any) -> None:
+        import torch
+
+        self.layers = body.layers
+        self._body = body
+        self._step = torch.compile(body, dynamic=True)
+
+    def __call__(self, **inputs: Any) -> Any:
+        """One pass."""
+        is_step = inputs["inputs_embeds"].shape[1] == 1
+        return (self._step if is_step else self._body)(**inputs)
+
+
+def compiled_step() -> Patch:
+    """Compiled once: what is timed is running it, not the compiler, which the first run meets."""
+    steps: dict[int, CompiledStep] = {}
+    real = fast.FastGenerator.generate
+
+    def generate(self: Any, *arguments: Any) -> Any:
+        step = steps.setdefault(id(self), CompiledStep(self._body))
+        with mock.patch.object(self, "_body", step):
+            return real(self, *arguments)
+
+    return lambda _: mock.patch.object(fast.FastGenerator, "generate", generate)
+
+
 def clip_by_clip(_: FastEngine) -> Any:
     """Log-mel of each clip alone."""
     real = LogMel.__call__
@@ -115,8 +150,10 @@ VARIANTS = (
     Variant("the extractor's features of 30 s", extractors_features),
     Variant("log-mel clip by clip", clip_by_clip),
     Variant("logits of all positions", all_logits),
+    Variant("last layer on all positions", last_layer_whole),
     Variant("growing cache", growing_cache),
     Variant("tried: next batch prepared in a thread", prefetch=True),
+    Variant("tried: decoding steps compiled", compiled_step()),
 )
 
 
@@ -141,6 +178,7 @@ def measure(engine: FastEngine, options: argparse.Namespace) -> None:
     engine.run(make_clips(lengths_s[:8], seed=999))
     print(f"{options.shape}, {options.clips} clips, {options.new_tokens} new tokens, medians")
     for number, variant in enumerate(VARIANTS):
+        run(engine, variant, make_clips(lengths_s, seed=998))  # compiles, allocates
         ratios = []
         for turn in range(options.rounds):
             clips = make_clips(lengths_s, seed=100 * number + turn)
