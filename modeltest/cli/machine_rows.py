@@ -20,11 +20,23 @@ from modeltest.errors import ModeltestError
 if TYPE_CHECKING:
     from modeltest.devices.factory import Choice
     from modeltest.devices.probe import Probe
+    from modeltest.devices.vendor_tool import ToolAnswer
 
 _OLDEST_TRANSFORMERS = (4, 46, 2)
 # libsndfile reads MP3 since then.
 _OLDEST_LIBSNDFILE = (1, 1, 0)
 _GB = 1e9
+# For torch, drivers and their tools together; with the start of Python it makes under 10 s.
+_ANSWER_S = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What was asked of programs outside this process, all at the same time."""
+
+    found: Probe
+    npu_smi: ToolAnswer
+    nvidia_smi: ToolAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +45,25 @@ class _Ascend:
 
     Attributes:
         driver: Version of the driver.
+        npu_smi: What the driver's tool said.
         cann: Version of CANN.
         torch_npu: Version of torch_npu.
+        installed: torch_npu is there, whether or not its version is known.
         wanted: An NPU would have been taken.
         fault: How a row stands that keeps the NPU from being used.
     """
 
     driver: str
+    npu_smi: ToolAnswer
     cann: str
     torch_npu: str
+    installed: bool
     wanted: bool
     fault: State
 
     @property
     def exists(self) -> bool:
-        return bool(self.driver or self.cann or self.torch_npu)
+        return bool(self.driver or self.npu_smi.installed or self.cann or self.installed)
 
 
 def machine_rows(requested: str) -> Iterator[Finding]:
@@ -56,14 +72,14 @@ def machine_rows(requested: str) -> Iterator[Finding]:
     Args:
         requested: `auto` or a device kind.
     """
-    from modeltest.devices.probe import probe
-
     yield Finding("python", "ok", f"{platform.python_version()} ({sys.executable})")
-    found = probe(details=True)
+    answers = _ask()
+    found = answers.found
     choice = _choice(requested, found)
-    ascend = _ascend(found, requested, choice)
-    yield from _driver(ascend, found)
+    ascend = _ascend(answers, requested, choice)
+    yield from _nvidia_driver(answers)
     if ascend.exists:
+        yield _ascend_driver(ascend, found)
         yield _cann(ascend, found)
     yield _torch(found)
     if ascend.exists:
@@ -75,6 +91,23 @@ def machine_rows(requested: str) -> Iterator[Finding]:
     yield from _versions(ascend, found)
 
 
+def _ask() -> _Answers:
+    from modeltest.devices.npu_smi import NPU_SMI_INFO
+    from modeltest.devices.nvidia_smi import NVIDIA_SMI_DRIVER
+    from modeltest.devices.outside_call import Deadline
+    from modeltest.devices.probe import ProbeCall
+    from modeltest.devices.vendor_tool import ToolCall
+
+    deadline = Deadline(_ANSWER_S)
+    with (
+        ProbeCall(deadline, details=True) as torch,
+        ToolCall(NPU_SMI_INFO, deadline) as npu_smi,
+        ToolCall(NVIDIA_SMI_DRIVER, deadline) as nvidia_smi,
+    ):
+        _audio()  # imports its libraries meanwhile
+        return _Answers(torch.answer(), npu_smi.answer(), nvidia_smi.answer())
+
+
 def _choice(requested: str, found: Probe) -> Choice | ModeltestError:
     from modeltest.devices.factory import choose
 
@@ -84,41 +117,72 @@ def _choice(requested: str, found: Probe) -> Choice | ModeltestError:
         return error
 
 
-def _ascend(found: Probe, requested: str, choice: Choice | ModeltestError) -> _Ascend:
+def _ascend(answers: _Answers, requested: str, choice: Choice | ModeltestError) -> _Ascend:
     from modeltest.devices.cann import cann_version
     from modeltest.devices.driver import ascend_driver
     from modeltest.devices.factory import may_be_npu
+    from modeltest.devices.npu_smi import npu_smi_version
 
-    failed = isinstance(choice, ModeltestError)
+    found, failed = answers.found, isinstance(choice, ModeltestError)
+    version = found.torch_npu_version or _version("torch_npu") if found.torch_npu else ""
     return _Ascend(
-        driver=ascend_driver() or "",
+        driver=ascend_driver() or npu_smi_version(answers.npu_smi.output) or "",
+        npu_smi=answers.npu_smi,
         cann=cann_version(os.environ) or found.cann,
-        torch_npu=_version("torch_npu") if found.torch_npu else "",
+        torch_npu=version,
+        installed=found.torch_npu,
         wanted=may_be_npu(requested) and found.torch_npu,
         fault="bad" if failed and may_be_npu(requested) and not found.num_npu else "warning",
     )
 
 
-def _driver(ascend: _Ascend, found: Probe) -> Iterator[Finding]:
+def _nvidia_driver(answers: _Answers) -> Iterator[Finding]:
     from modeltest.devices.driver import nvidia_driver
+    from modeltest.devices.nvidia_smi import nvidia_smi_driver
+
+    tool = answers.nvidia_smi
+    version = nvidia_driver() or nvidia_smi_driver(tool.output)
+    shown = f"NVIDIA {version}" if version else "NVIDIA, version not found"
+    if hung := _hung_driver(shown, "cuda", answers.found, tool):
+        yield hung
+    elif tool.installed and tool.why_not:
+        advice = "no GPU can be used without the driver: install or load it, see dmesg"
+        yield Finding("driver", "warning", f"{shown}; {tool.why_not}", advice)
+    elif version:
+        yield Finding("driver", "ok", shown)
+
+
+def _hung_driver(shown: str, kind: str, found: Probe, tool: ToolAnswer) -> Finding | None:
+    """A row where the driver answers neither torch nor its own tool, or only one of them."""
+    hang = found.hang if found.hang and found.hang.asks == kind else None
+    said = [tool.why_not] if tool.hung else []
+    said += [hang.why.reason] if hang else []
+    if not said:
+        return None
+    advice = "the driver hangs: end what uses the devices, see dmesg, or restart the machine"
+    return Finding("driver", "bad", f"{shown}; {'; '.join(said)}", advice)
+
+
+def _ascend_driver(ascend: _Ascend, found: Probe) -> Finding:
     from modeltest.devices.version_sets import driver_complaint
 
-    if nvidia := nvidia_driver():
-        yield Finding("driver", "ok", f"NVIDIA {nvidia}")
+    shown = f"Ascend {ascend.driver}" if ascend.driver else "Ascend, version not found"
+    if hung := _hung_driver(shown, "npu", found, ascend.npu_smi):
+        return hung
+    if ascend.npu_smi.installed and ascend.npu_smi.why_not:
+        advice = "see whether the driver is loaded; in a container mount the host's"
+        return Finding("driver", ascend.fault, f"{shown}; {ascend.npu_smi.why_not}", advice)
     if ascend.driver:
         complaint = driver_complaint(ascend.cann, ascend.driver) if ascend.cann else ""
         state: State = "warning" if complaint else "ok"
-        yield Finding(
-            "driver", state, f"Ascend {ascend.driver}",
-            f"{complaint}; update whichever is older" if complaint else "",
-        )  # fmt: skip
-    elif found.num_npu:
-        yield Finding("driver", "warning", "Ascend, version not found", "see npu-smi info")
-    elif ascend.exists:
-        yield Finding(
-            "driver", ascend.fault, "no Ascend driver found",
-            "install it; in a container mount /usr/local/Ascend/driver",
-        )  # fmt: skip
+        advice = f"{complaint}; update whichever is older" if complaint else ""
+        return Finding("driver", state, shown, advice)
+    if found.num_npu:
+        return Finding("driver", "warning", shown, "see npu-smi info")
+    return Finding(
+        "driver", ascend.fault, "no Ascend driver found",
+        "install it; in a container mount /usr/local/Ascend/driver",
+    )  # fmt: skip
 
 
 def _cann(ascend: _Ascend, found: Probe) -> Finding:
@@ -137,6 +201,8 @@ def _cann(ascend: _Ascend, found: Probe) -> Finding:
 def _torch(found: Probe) -> Finding:
     if found.torch_version:
         return Finding("torch", "ok", found.torch_version)
+    if found.hang and found.hang.asks == "torch":
+        return Finding("torch", "bad", found.hang.why.reason, found.hang.why.advice)
     advice = "CPU: pip install torch==2.13.0; Ascend: the pair that matches CANN"
     return Finding("torch", "bad", found.torch_error, advice)
 
@@ -144,19 +210,22 @@ def _torch(found: Probe) -> Finding:
 def _torch_npu(ascend: _Ascend, found: Probe) -> Finding:
     from modeltest.devices.version_sets import torch_npu_complaint
 
-    if not ascend.torch_npu:
+    if not ascend.installed:
         advice = f"pip install torch_npu=={found.torch_version.partition('+')[0] or 'torch’s'}"
         return Finding("torch_npu", ascend.fault, "not installed", advice)
-    complaint = torch_npu_complaint(found.torch_version, ascend.torch_npu)
-    if complaint and found.torch_version:
-        return Finding(
-            "torch_npu", ascend.fault, ascend.torch_npu,
-            f"{complaint}; install the torch_npu of torch's version",
-        )  # fmt: skip
+    shown = ascend.torch_npu or "version not found"
+    if found.hang and found.hang.asks == "torch_npu":
+        why = found.hang.why
+        return Finding("torch_npu", "bad", f"{shown}, {why.reason}", why.advice)
+    known = found.torch_version and ascend.torch_npu
+    if known and (complaint := torch_npu_complaint(found.torch_version, ascend.torch_npu)):
+        advice = f"{complaint}; install the torch_npu of torch's version"
+        return Finding("torch_npu", ascend.fault, shown, advice)
     if found.no_npu:
-        detail = f"{ascend.torch_npu}, {found.no_npu.reason}"
-        return Finding("torch_npu", ascend.fault, detail, found.no_npu.advice)
-    return Finding("torch_npu", "ok", ascend.torch_npu)
+        return Finding(
+            "torch_npu", ascend.fault, f"{shown}, {found.no_npu.reason}", found.no_npu.advice
+        )
+    return Finding("torch_npu", "ok", shown)
 
 
 def _transformers() -> Finding:

@@ -77,9 +77,13 @@ class Accelerator:
 
     def warnings(self, dtype: str) -> tuple[str, ...]:
         """bf16 where the device has none."""
-        if dtype == "bf16" and not self._module.is_bf16_supported():
+        if dtype == "bf16" and not self.has_bf16():
             return (f"{self.name()} has no bf16; use --dtype fp16 or fp32",)
         return ()
+
+    def has_bf16(self) -> bool:
+        """Whether the device computes in bf16 itself."""
+        return bool(self._module.is_bf16_supported())
 
     def is_alive(self) -> bool:
         """Computes one sum; a lost device cannot."""

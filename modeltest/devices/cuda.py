@@ -27,6 +27,18 @@ class CudaDevice(Accelerator):
         torch.backends.cudnn.deterministic = True
         super().use_deterministic_algorithms()
 
+    def has_bf16(self) -> bool:
+        """Emulation does not count: torch says yes to it, and it is slow."""
+        import torch
+
+        try:
+            return bool(self._module.is_bf16_supported(including_emulation=False))
+        except TypeError:  # older torch says yes without telling emulation apart
+            if torch.version.hip:
+                return bool(self._module.is_bf16_supported())
+        # NVIDIA, "CUDA C++ Programming Guide", compute capabilities: bf16 since 8.0.
+        return bool(self._module.get_device_capability(self.torch_name)[0] >= 8)
+
     def health(self) -> Mapping[str, Any]:
         """Temperature, power, clock and errors by nvidia-smi, where it is."""
         return gpu_health(self._smi_name())

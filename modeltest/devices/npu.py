@@ -38,7 +38,7 @@ class NpuDevice(Accelerator):
 
     def warnings(self, dtype: str) -> tuple[str, ...]:
         """Of fp16, which is known to make Qwen2-Audio reply `!!!!`."""
-        if dtype == "fp16" and self._module.is_bf16_supported():
+        if dtype == "fp16" and self.has_bf16():
             return ("fp16 is known to overflow (replies of `!!!!`); bf16 is recommended on NPUs",)
         return super().warnings(dtype)
 

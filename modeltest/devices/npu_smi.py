@@ -12,6 +12,9 @@ from typing import Any
 
 from modeltest.devices.vendor_tool import ask_tool
 
+NPU_SMI_INFO = ("npu-smi", "info")
+"""Lists all NPUs; its head has the driver's version."""
+
 _MIB = 2**20
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _BUS = re.compile(r"[0-9A-Fa-f]{4}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-9A-Fa-f]")
@@ -28,7 +31,7 @@ def npu_health(position: int) -> dict[str, Any]:
         `tool`, its `version`, and the fields of `parse_npu_smi` or `unknown` with the reason.
         JSON values.
     """
-    output, why_not = ask_tool(["npu-smi", "info"])
+    output, why_not = ask_tool(NPU_SMI_INFO)
     chips = list(parse_npu_smi(output))
     if not why_not and position >= len(chips):
         why_not = f"npu-smi lists {len(chips)} NPUs, not number {position}"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from modeltest.devices.vendor_tool import ask_tool
+
+NVIDIA_SMI_DRIVER = ("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+"""Prints the driver's version, a line per GPU."""
 
 # Ours by nvidia-smi's name of the query (`nvidia-smi --help-query-gpu`).
 _QUERIES: Mapping[str, str] = {
@@ -34,6 +38,12 @@ def gpu_health(name: str) -> dict[str, Any]:
     if not why_not and figures is None:
         why_not = "nvidia-smi answered in another form"
     return {"tool": "nvidia-smi", **({"unknown": why_not} if why_not else figures or {})}
+
+
+def nvidia_smi_driver(output: str) -> str | None:
+    """The driver's version from what `NVIDIA_SMI_DRIVER` printed; all GPUs have the same."""
+    found = re.match(r"\s*(\d+(?:\.\d+)+)\s", output)
+    return found.group(1) if found else None
 
 
 def parse_nvidia_smi(output: str) -> dict[str, float | None] | None:

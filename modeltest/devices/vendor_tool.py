@@ -1,12 +1,72 @@
-"""Asks a vendor's command-line tool, which may be missing, slow or broken."""
+"""Asks a vendor's command-line tool, which may be missing, slow, hung or broken."""
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+from modeltest.devices.outside_call import Deadline, OutsideCall
 
 _TIMEOUT_S = 5
 _MOST_CHARACTERS = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAnswer:
+    """What a tool said.
+
+    Attributes:
+        output: What it printed; empty where it failed.
+        why_not: Why nothing is known; empty where it answered.
+        installed: Whether it is there.
+        hung: It did not answer in time.
+    """
+
+    output: str = ""
+    why_not: str = ""
+    installed: bool = True
+    hung: bool = False
+
+
+class ToolCall:
+    """A tool that was started, if it is there, and is asked for its answer later."""
+
+    def __init__(self, command: Sequence[str], deadline: Deadline) -> None:
+        """Starts it and returns at once.
+
+        Args:
+            command: Program and arguments; no shell.
+            deadline: When it has to have answered.
+        """
+        self._name = command[0]
+        self._limit_s = deadline.limit_s
+        self._call: OutsideCall | None = None
+        try:
+            self._call = OutsideCall(command, deadline)
+        except OSError as error:
+            missing = isinstance(error, FileNotFoundError)
+            why_not = "is not installed" if missing else f"cannot be started ({error.strerror})"
+            self._failed = ToolAnswer(why_not=f"{self._name} {why_not}", installed=not missing)
+
+    def __enter__(self) -> ToolCall:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._call:
+            self._call.__exit__()
+
+    def answer(self) -> ToolAnswer:
+        """Waits for it, no longer than until the deadline."""
+        if self._call is None:
+            return self._failed
+        answer = self._call.answer()
+        if answer.status is None:
+            why_not = f"{self._name} did not answer within {self._limit_s:g} s"
+            return ToolAnswer(why_not=why_not, hung=True)
+        if answer.status:
+            said = " ".join((answer.messages or answer.output).split())[:200]
+            return ToolAnswer(why_not=f"{self._name} ended with status {answer.status}: {said}")
+        return ToolAnswer(answer.output[:_MOST_CHARACTERS])
 
 
 def ask_tool(command: Sequence[str]) -> tuple[str, str]:
@@ -18,24 +78,6 @@ def ask_tool(command: Sequence[str]) -> tuple[str, str]:
     Returns:
         What it printed, and why nothing is known, one of them empty.
     """
-    name = command[0]
-    try:
-        done = subprocess.run(
-            list(command),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except FileNotFoundError:
-        return "", f"{name} is not installed"
-    except subprocess.TimeoutExpired:
-        return "", f"{name} did not answer within {_TIMEOUT_S} s"
-    except OSError as error:
-        return "", f"{name} cannot be started ({error.strerror})"
-    if done.returncode:
-        said = " ".join((done.stderr or done.stdout).split())[:200]
-        return "", f"{name} ended with status {done.returncode}: {said}"
-    return done.stdout[:_MOST_CHARACTERS], ""
+    with ToolCall(command, Deadline(_TIMEOUT_S)) as call:
+        answer = call.answer()
+    return answer.output, answer.why_not

@@ -1,5 +1,6 @@
 import pytest
 
+from modeltest.cli import machine_rows
 from modeltest.cli.main import main
 
 
@@ -59,9 +60,16 @@ def test_a_broken_run_does_not_hide_the_list(capsys, tmp_path):
     assert "warning: " in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def answers():
+    """What torch and the vendors' tools say here, asked once: it takes seconds."""
+    return machine_rows._ask()
+
+
 @pytest.fixture
-def check(capsys):
+def check(capsys, monkeypatch, answers):
     """Runs `check` and returns exit code, rows by what was looked at, and stderr."""
+    monkeypatch.setattr(machine_rows, "_ask", lambda: answers)
 
     def run(*arguments):
         code = main(["check", "--device", "cpu", *arguments])

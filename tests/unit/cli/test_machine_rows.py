@@ -1,10 +1,13 @@
 """`modeltest check` on machines that are not this one."""
 
+import dataclasses
+
 import pytest
 
 from modeltest.cli import machine_rows as module
 from modeltest.cli.main import main
-from modeltest.devices.probe import Probe, SeenDevice
+from modeltest.devices.probe import Hang, Probe, SeenDevice
+from modeltest.devices.vendor_tool import ToolAnswer
 from modeltest.devices.why_not import NOT_INSTALLED, WhyNot
 
 NO_CUDA = WhyNot("torch is built without CUDA", "install a CUDA build of torch")
@@ -19,6 +22,7 @@ WITH_NPUS = Probe(
     "2.10.0+cpu", num_npu=2, torch_npu=True, torch_npu_imports=True, no_cuda=NO_CUDA, devices=NPUS
 )
 NO_CANN_HERE = Probe("2.10.0+cpu", torch_npu=True, no_npu=NO_CANN, no_cuda=NO_CUDA)
+NO_TOOL = ToolAnswer(why_not="is not installed", installed=False)
 PLAIN = Probe("2.13.0+cpu", no_npu=NOT_INSTALLED, no_cuda=NO_CUDA)
 
 
@@ -28,11 +32,14 @@ def check(capsys, monkeypatch):
     for name in ("ASCEND_RT_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "PYTORCH_ALLOC_CONF"):
         monkeypatch.delenv(name, raising=False)
 
-    def run(found, *arguments, packages=(), cann="", ascend="", nvidia=""):
+    def run(found, *arguments, packages=(), cann="", ascend="", nvidia="", tools=()):
+        answers = module._Answers(
+            found, **{"npu_smi": NO_TOOL, "nvidia_smi": NO_TOOL, **dict(tools)}
+        )
         known = {"transformers": "5.14.1", "torch_npu": "2.10.0.post4", **dict(packages)}
 
         monkeypatch.setattr(module, "_version", lambda name: known[name])
-        monkeypatch.setattr("modeltest.devices.probe.probe", lambda details=False: found)
+        monkeypatch.setattr(module, "_ask", lambda: answers)
         monkeypatch.setattr("modeltest.devices.cann.cann_version", lambda environ: cann or None)
         monkeypatch.setattr("modeltest.devices.driver.ascend_driver", lambda: ascend or None)
         monkeypatch.setattr("modeltest.devices.driver.nvidia_driver", lambda: nvidia or None)
@@ -189,3 +196,97 @@ def test_a_device_that_cannot_be_opened_is_warned_of(check):
     assert "cuda:0 cannot be opened (CUDA error: out of memory)" in detail
     assert "cuda:1 85.0 GB, 84.0 GB free" in detail
     assert "end what uses it" in advice
+
+
+HUNG_TOOL = ToolAnswer(why_not="npu-smi did not answer within 8 s", hung=True)
+
+
+def hanging(asks, reason, **known):
+    why = WhyNot(reason, "see what is wrong")
+    return Probe(**{"torch_version": "2.10.0", **known}, hang=Hang(asks, why), no_npu=why)
+
+
+@pytest.mark.parametrize(
+    ("found", "tools", "what", "said"),
+    [
+        (
+            hanging("torch", "torch was not imported within 8 s", torch_version=""), {},
+            "torch", "torch was not imported within 8 s",
+        ),
+        (
+            hanging("torch_npu", "torch_npu was not imported within 8 s", torch_npu=True), {},
+            "torch_npu", "2.10.0.post4, torch_npu was not imported within 8 s",
+        ),
+        (
+            hanging("cuda", "the GPU driver did not answer within 8 s"), {},
+            "driver", "NVIDIA, version not found; the GPU driver did not answer within 8 s",
+        ),
+        (
+            hanging("npu", "the Ascend driver did not answer within 8 s", torch_npu=True),
+            {"npu_smi": HUNG_TOOL},
+            "driver",
+            "Ascend, version not found; npu-smi did not answer within 8 s; the Ascend driver did "
+            "not answer within 8 s",
+        ),
+        (
+            PLAIN, {"npu_smi": HUNG_TOOL},
+            "driver", "Ascend, version not found; npu-smi did not answer within 8 s",
+        ),
+        (
+            PLAIN, {"nvidia_smi": ToolAnswer(why_not="nvidia-smi did not answer", hung=True)},
+            "driver", "NVIDIA, version not found; nvidia-smi did not answer",
+        ),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_what_did_not_answer_is_bad_and_the_other_rows_are_shown(
+    check, found, tools, what, said, device
+):
+    code, rows = check(found, "--device", device, tools=tools)
+    assert code == 2
+    assert rows[what][:2] == ["✗", said]
+    assert rows[what][2], "what to do"
+    assert {"python", "torch", "transformers", "device", "memory", "audio"} <= rows.keys()
+
+
+@pytest.mark.parametrize("version", ["2.10.0.post4+gitabc1234", "2.9.0+gitabc1234"])
+def test_a_torch_npu_without_metadata_shows_its_own_version(check, version):
+    """As after a build from source that was not installed by pip."""
+    found = dataclasses.replace(WITH_NPUS, torch_npu_version=version)
+    code, rows = check(found, packages={"torch_npu": ""}, cann="9.1.0", ascend="25.2.0")
+    fits = version.startswith("2.10.0")
+    assert code == 0
+    assert rows["torch_npu"][:2] == ["✓" if fits else "!", version]
+    assert ("not of one version" in rows["torch_npu"][2]) is not fits
+
+
+def test_a_torch_npu_of_unknown_version_is_installed(check):
+    """Without metadata it cannot tell a version where it cannot be imported."""
+    code, rows = check(NO_CANN_HERE, packages={"torch_npu": ""})
+    assert code == 0
+    assert rows["torch_npu"][:2] == ["!", f"version not found, {NO_CANN.reason}"]
+    assert rows["torch_npu"][2] == NO_CANN.advice
+
+
+def test_the_version_that_is_imported_counts(check):
+    """Not that of an older package whose metadata was left behind."""
+    found = dataclasses.replace(WITH_NPUS, torch_npu_version="2.10.0.post4")
+    _, rows = check(found, packages={"torch_npu": "2.9.0"}, cann="9.1.0", ascend="25.2.0")
+    assert rows["torch_npu"] == ["✓", "2.10.0.post4", ""]
+
+
+def test_the_vendors_tools_know_the_drivers_version(check):
+    table = "| npu-smi 25.2.0                   Version: 25.2.0     |\n"
+    _, rows = check(WITH_NPUS, cann="9.1.0", tools={"npu_smi": ToolAnswer(table)})
+    assert rows["driver"] == ["✓", "Ascend 25.2.0", ""]
+    _, rows = check(PLAIN, tools={"nvidia_smi": ToolAnswer("550.54.15\n550.54.15\n")})
+    assert rows["driver"] == ["✓", "NVIDIA 550.54.15", ""]
+
+
+@pytest.mark.parametrize("tool", ["npu_smi", "nvidia_smi"])
+def test_a_tool_that_finds_no_driver_is_warned_of(check, tool):
+    code, rows = check(PLAIN, tools={tool: ToolAnswer(why_not="it ended with status 9: no driver")})
+    assert code == 0
+    assert rows["driver"][0] == "!"
+    assert "version not found; it ended with status 9: no driver" in rows["driver"][1]
+    assert rows["driver"][2]

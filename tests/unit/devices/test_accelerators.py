@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 import types
 
 import pytest
@@ -154,13 +155,40 @@ def test_a_simulated_npu_says_so_in_its_name(driver, name, simulated):
 
 def test_precisions_that_a_user_is_warned_of(driver):
     for device in (NpuDevice(), CudaDevice()):
-        driver.is_bf16_supported = lambda: True
+        driver.is_bf16_supported = lambda **_: True
         assert device.warnings("bf16") == device.warnings("fp32") == ()
         [warning] = device.warnings("fp16") or [""]
         assert ("bf16 is recommended" in warning) == (device.label == "NPU")
-        driver.is_bf16_supported = lambda: False
+        driver.is_bf16_supported = lambda **_: False
         assert "has no bf16" in device.warnings("bf16")[0]
         assert device.warnings("fp16") == ()
+
+
+# Compute capabilities: V100 7.0, T4 7.5, A100 8.0, H100 9.0; NVIDIA has bf16 since 8.0.
+@pytest.mark.parametrize(
+    ("capability", "warned"), [((7, 0), True), ((7, 5), True), ((8, 0), False), ((9, 0), False)]
+)
+@pytest.mark.parametrize("tells_emulation", [True, False])
+def test_bf16_that_torch_only_emulates_is_warned_of(
+    driver, monkeypatch, capability, warned, tells_emulation
+):
+    def newer(including_emulation=True):
+        return including_emulation or capability >= (8, 0)
+
+    def older():
+        return True
+
+    monkeypatch.setattr(torch.version, "hip", None)
+    driver.is_bf16_supported = newer if tells_emulation else older
+    driver.get_device_capability = lambda device: capability
+    warnings = CudaDevice().warnings("bf16")
+    assert any("has no bf16" in warning for warning in warnings) is warned
+
+
+def test_rocms_capability_is_not_nvidias(driver, monkeypatch):
+    monkeypatch.setattr(torch.version, "hip", "6.0")
+    driver.is_bf16_supported = lambda: True
+    assert CudaDevice().warnings("bf16") == ()
 
 
 def test_the_npu_that_is_meant_is_found_in_the_vendors_table(driver, monkeypatch):
@@ -213,9 +241,10 @@ def test_a_device_that_is_full_hides_no_other_from_check(driver):
 
     driver.mem_get_info = mem_get_info
     driver.is_available = lambda: True
-    found = look_at_torch(details=True)
-    assert found["num_cuda"] == 4
-    assert [(d["torch_name"], d["free_bytes"], d["error"]) for d in found["devices"]] == [
+    findings = list(look_at_torch(time.monotonic() + 60))
+    assert [finding["num_cuda"] for finding in findings if "num_cuda" in finding] == [4]
+    devices = [device for finding in findings for device in finding.get("devices", ())]
+    assert [(d["torch_name"], d["free_bytes"], d["error"]) for d in devices] == [
         ("cuda:0", 1_000, ""),
         ("cuda:1", 0, "CUDA error: out of memory"),
         ("cuda:2", 1_000, ""),

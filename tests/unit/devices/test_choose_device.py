@@ -5,7 +5,7 @@ import pytest
 
 from modeltest.devices import factory
 from modeltest.devices.factory import Choice, choose, make_device
-from modeltest.devices.probe import Probe
+from modeltest.devices.probe import Hang, Probe
 from modeltest.devices.why_not import NOT_INSTALLED, WhyNot
 from modeltest.errors import DeviceError, UsageError
 
@@ -82,6 +82,35 @@ def test_without_torch_nothing_is_chosen(requested):
     with pytest.raises(DeviceError, match=r"torch is not installed.*install the torch build") as e:
         choose(requested, found)
     assert e.value.exit_code == 5
+
+
+HUNG = WhyNot("the Ascend driver did not answer within 120 s", "see npu-smi info")
+NPU_HANGS = Probe(
+    "2.6.0", num_cuda=2, torch_npu=True, no_npu=HUNG, hang=Hang("npu", HUNG)
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("requested", ["auto", "npu"])
+def test_a_driver_that_hangs_is_no_reason_to_compute_elsewhere(requested):
+    with pytest.raises(DeviceError) as caught:
+        choose(requested, NPU_HANGS)
+    assert caught.value.exit_code == 5
+    assert str(caught.value) == (
+        f"--device {requested}: {HUNG.reason} (see npu-smi info); usable: cuda, cpu"
+    )
+
+
+@pytest.mark.parametrize(("requested", "num"), [("cuda", 2), ("cpu", 1)])
+def test_another_device_can_be_asked_for_while_a_driver_hangs(requested, num):
+    assert choose(requested, NPU_HANGS) == Choice(requested, "asked for", num)
+
+
+def test_a_torch_that_takes_too_long_is_not_called_broken():
+    slow = WhyNot("torch was not imported within 120 s", "try again")
+    found = Probe("", slow.reason, no_cuda=slow, hang=Hang("torch", slow))
+    with pytest.raises(DeviceError) as caught:
+        choose("cpu", found)
+    assert str(caught.value) == "--device cpu: torch was not imported within 120 s (try again)"
 
 
 @pytest.fixture

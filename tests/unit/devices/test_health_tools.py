@@ -7,7 +7,7 @@ import pytest
 
 from modeltest.devices import vendor_tool
 from modeltest.devices.npu_smi import npu_health, npu_smi_version, parse_npu_smi
-from modeltest.devices.nvidia_smi import gpu_health, parse_nvidia_smi
+from modeltest.devices.nvidia_smi import gpu_health, nvidia_smi_driver, parse_nvidia_smi
 
 MIB = 2**20
 A2 = """\
@@ -92,6 +92,19 @@ def test_a_line_of_nvidia_smi():
     assert parse_nvidia_smi("No devices were found") is None
 
 
+@pytest.mark.parametrize(
+    ("output", "version"),
+    [
+        ("550.54.15\n550.54.15\n", "550.54.15"),
+        ("No devices were found\n", None),
+        ("535.104\n", "535.104"),
+        ("", None),
+    ],
+)
+def test_the_driver_that_nvidia_smi_names(output, version):
+    assert nvidia_smi_driver(output) == version
+
+
 @pytest.fixture
 def tool(tmp_path, monkeypatch):
     """Puts a program of that name first on the path."""
@@ -123,6 +136,7 @@ def test_the_gpu_is_asked_for_by_name(tool):
     ("script", "said"),
     [
         ("exec sleep 60", "did not answer within 0.2 s"),
+        ("sleep 60; true", "did not answer within 0.2 s"),
         ("echo broken >&2; exit 3", "ended with status 3: broken"),
         ("printf '\\377\\376'", "lists 0 NPUs"),
     ],

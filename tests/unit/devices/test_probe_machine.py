@@ -4,14 +4,18 @@ import json
 import os
 import subprocess
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from modeltest.devices import probe as module
-from modeltest.devices.probe import Probe, probe
-from modeltest.devices.why_not import NOT_INSTALLED
+from modeltest.devices.factory import choose
+from modeltest.devices.outside_call import Deadline
+from modeltest.devices.probe import Hang, Probe, ProbeCall, probe
+from modeltest.devices.why_not import NOT_INSTALLED, WhyNot
+from modeltest.errors import DeviceError
 
 PROJECT = Path(__file__).parents[3]
 
@@ -151,12 +155,129 @@ def test_a_torch_npu_that_ends_the_process_leaves_what_torch_said(with_torch_npu
     assert found["no_npu"]["reason"] == "torch_npu cannot be used: the process ended by signal 11"
 
 
+def test_a_build_from_source_tells_its_own_version(with_torch_npu, tmp_path):
+    """It can be imported and has no metadata."""
+    source = '__version__ = "2.10.0.post4+gitabc1234"\n' + WORKING.format(num=1)
+    environment = with_torch_npu(source)
+    for file in (tmp_path / "torch_npu-2.13.0.dist-info").iterdir():
+        file.unlink()
+    (tmp_path / "torch_npu-2.13.0.dist-info").rmdir()
+    found = run(SAY, environment)
+    assert (found["torch_npu"], found["num_npu"]) == (True, 1)
+    assert found["torch_npu_version"] == "2.10.0.post4+gitabc1234"
+
+
+# What the probe asks of torch, which takes no time to import.
+TORCH = """
+import time, types
+__version__ = "2.10.0"
+version = types.SimpleNamespace(cuda="13.0", hip=None)
+cuda = types.SimpleNamespace(is_available=lambda: {num} > 0, device_count=lambda: {num})
+{more}
+"""
+NPU = """
+import time, torch, types
+def memory(index):
+    time.sleep(60 * index)
+    return 1, 2
+torch.npu = types.SimpleNamespace(
+    is_available=lambda: True, device_count=lambda: 3, mem_get_info=memory, get_device_name=str
+)
+{more}
+"""
+CUDA_HANGS = TORCH.format(num=1, more="cuda.is_available = lambda: time.sleep(60)")
+QUICK = TORCH.format(num=0, more="")
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """A child of this process finds these packages, by name and source."""
+
+    def put(**sources):
+        for name, source in sources.items():
+            (tmp_path / f"{name}.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setattr(module, "_LAST_DETAIL_S", 0)
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ("sources", "asks", "reason"),
+    [
+        ({"torch": "import time; time.sleep(60)"}, "torch", "torch was not imported within 3 s"),
+        (
+            {"torch": CUDA_HANGS}, "cuda",
+            "the GPU driver did not answer within 3 s: torch was asking for GPUs",
+        ),
+        (
+            {"torch": QUICK, "torch_npu": "import time; time.sleep(60)"}, "torch_npu",
+            "torch_npu was not imported within 3 s",
+        ),
+        (
+            {
+                "torch": QUICK,
+                "torch_npu": NPU.format(more="torch.npu.is_available = lambda: time.sleep(60)"),
+            },
+            "npu", "the Ascend driver did not answer within 3 s: torch_npu was asking for NPUs",
+        ),
+        (
+            {"torch": QUICK, "torch_npu": NPU.format(more="")}, "npu",
+            "the Ascend driver did not answer within 3 s: "
+            "torch_npu was asking npu:1 for its memory",
+        ),
+    ],
+)  # fmt: skip
+def test_what_hangs_is_given_up_and_named(packages, sources, asks, reason):
+    packages(**sources)
+    start_s = time.monotonic()
+    with ProbeCall(Deadline(3), details=True) as call:
+        found = call.answer()
+    assert time.monotonic() - start_s < 10
+    assert found.hang
+    assert (found.hang.asks, found.hang.why.reason) == (asks, reason)
+    assert found.hang.why.advice
+    assert found.torch_version == ("" if asks == "torch" else "2.10.0")
+    assert [device.torch_name for device in found.devices] == ["npu:0"] * ("npu:1" in reason)
+
+
+def test_a_run_does_not_wait_for_ever_for_a_gpus_driver(packages, monkeypatch, tmp_path):
+    """This process does not ask where a driver is, as it could not be stopped."""
+    packages(torch=CUDA_HANGS)
+    monkeypatch.setattr(module, "_DRIVERS", (tmp_path,))
+    monkeypatch.setattr(module, "_PROBE_TIMEOUT_S", 2)
+    start_s = time.monotonic()
+    with pytest.raises(DeviceError, match="the GPU driver did not answer within 2 s"):
+        choose("auto")
+    assert time.monotonic() - start_s < 10
+
+
+def test_a_driver_that_ends_the_process_is_told(packages, monkeypatch, tmp_path):
+    crash = "import os\ncuda.is_available = lambda: os.kill(os.getpid(), 11)"
+    packages(torch=TORCH.format(num=1, more=crash))
+    monkeypatch.setattr(module, "_DRIVERS", (tmp_path,))
+    found = probe()
+    assert (found.torch_version, found.num_cuda) == ("2.10.0", 0)
+    assert found.no_cuda
+    assert found.no_cuda.reason == (
+        "torch cannot ask for GPUs: the process ended by signal 11"
+    )  # fmt: skip
+
+
+def test_a_child_that_cannot_be_started_is_told(monkeypatch):
+    monkeypatch.setattr(module.sys, "executable", "/no/such/python")
+    with ProbeCall(Deadline(5), details=False) as call:
+        found = call.answer()
+    assert found.torch_error.startswith("no process can be started to import torch (")
+
+
 def test_a_torch_npu_that_hangs_is_given_up(monkeypatch):
     monkeypatch.setattr(module, "_PROBE_TIMEOUT_S", 0.2)
     monkeypatch.setattr(module, "_CODE", "import time; time.sleep(60)")
     monkeypatch.setattr(module, "torch_npu_installed", lambda: True)
     found = probe()
+    reason = "torch was not imported within 0.2 s"
+    why = WhyNot(reason, found.hang.why.advice)
     assert found == Probe(
-        "", "importing torch failed: it took over 0.2 s", torch_npu=True,
-        no_cuda=found.no_cuda, no_npu=found.no_npu,
-    )  # fmt: skip
+        "", reason, torch_npu=True, no_cuda=why, no_npu=why, hang=Hang("torch", why)
+    )
