@@ -19,8 +19,10 @@ class Merged:
     """What the records come to.
 
     Attributes:
-        samples: The first record of each key, by the samples' place in the task.
-        contradictions: A line for each later record with another reply.
+        samples: One record of each key, by the samples' place in the task: the first reply,
+            or where there is none the first failure. Of two workers' segments nobody knows
+            which record came first, so a failure must not hide a reply by its file's name.
+        contradictions: A line for each later reply with another text; a failure is no reply.
         num_strangers: Samples whose key is not this run's.
         data_sha256: Of `samples`; see `modeltest.runlog.keys.data_sha256`.
     """
@@ -50,6 +52,7 @@ class FoundRecords:
         self._keys = bytearray()
         self._rows = bytearray()
         self._texts = array("q")
+        self._failed = bytearray()
         self._strange = bytearray()
 
     def add(self, segment: int, offset: int, length: int, record: Mapping[str, Any]) -> None:
@@ -62,10 +65,11 @@ class FoundRecords:
         self._keys += short_digest(key)
         self._rows += row
         self._texts.append(hash(record["response"]["text"]))
+        self._failed.append(bool(record["response"]["error"]))
         self._strange.append(self._is_strange(record, row, key))
 
     def merged(self, segments: Sequence[Path]) -> Merged:
-        """The first record of each key, ordered."""
+        """One record of each key, ordered."""
         if not self._segments:
             return Merged((), (), 0, data_sha256(b""))
         import numpy as np
@@ -76,10 +80,13 @@ class FoundRecords:
         places["length"] = self._lengths
         # Of a fixed width, so that numpy's dropping of NULs at the end joins no two of them.
         keys = np.frombuffer(bytes(self._keys), f"S{SHORT_BYTES}")
-        _, first, number = np.unique(keys, return_index=True, return_inverse=True)
-        texts = np.asarray(self._texts)
-        contradicting = np.flatnonzero(texts != texts[first[number.reshape(-1)]])
-        kept = np.sort(first)
+        failed, texts = np.frombuffer(bytes(self._failed), np.bool_), np.asarray(self._texts)
+        replies_first = np.argsort(failed, kind="stable")
+        _, first, number = np.unique(keys[replies_first], return_index=True, return_inverse=True)
+        first_of_key = np.empty_like(replies_first)
+        first_of_key[replies_first] = replies_first[first[number.reshape(-1)]]
+        contradicting = np.flatnonzero((texts != texts[first_of_key]) & ~failed)
+        kept = np.sort(replies_first[first])
         kept = kept[np.argsort(np.asarray(self._indices)[kept], kind="stable")]
         others = LoggedSamples(segments, places[contradicting])
         rows = np.frombuffer(bytes(self._rows), np.uint8).reshape(-1, ROW_BYTES)

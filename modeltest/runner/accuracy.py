@@ -23,7 +23,6 @@ from modeltest.runner.batches import (
     planned_batches,
     prepare_clip,
 )
-from modeltest.runner.logged_replies import LoggedReplies
 from modeltest.runner.prefetch import prefetched
 from modeltest.runner.recovery import generate_surviving
 from modeltest.settings.schema import MultimodalSettings
@@ -48,7 +47,6 @@ def evaluate(  # noqa: PLR0913  (what an evaluation brings together)
     log: SegmentWriter,
     progress: Progress,
     *,
-    logged: LoggedReplies | None = None,
     workers: DecodeWorkers | None = None,
     prefetch: bool = True,
 ) -> None:
@@ -66,20 +64,19 @@ def evaluate(  # noqa: PLR0913  (what an evaluation brings together)
         device: Where it runs.
         log: Receives one record per sample and one for the phase.
         progress: Told of each batch, outside the timed regions.
-        logged: What the log of a resumed run has already.
         workers: Decode the clips; without them, some are started for it.
         prefetch: Decode and prepare a batch while the backend answers the one before.
     """
     progress.start(len(work.samples), "evaluating")
     start_s = time.perf_counter()
-    num_failed, num_logged = work.num_failed, 0
+    num_failed, num_logged = work.logged.num_failed, 0
     try:
         with (
             nullcontext(workers) if workers else DecodeWorkers() as decoders,
             closing(_batches(work, backend, decoders, prefetch)) as batches,
         ):
             for batch in batches:
-                for record in answered(work.task, batch, backend, device, log, logged):
+                for record in answered(work.task, batch, backend, device, log):
                     log.append(record)
                     num_logged += 1
                     num_failed += bool(record["response"]["error"])
@@ -125,7 +122,8 @@ def warm_up_clips(
 def warm_up(task: Task, backend: Backend, clips: Sequence[Audio]) -> float:
     """Runs one request on each clip, so that first-use costs stay out of the evaluation.
 
-    A clip that is too long is cut: only the time matters here, the replies are dropped.
+    A clip that is too long is cut, and one takes all places of a request of several: only the
+    time matters here, the replies are dropped.
 
     Returns:
         Seconds that it took.
@@ -133,7 +131,8 @@ def warm_up(task: Task, backend: Backend, clips: Sequence[Audio]) -> float:
     start_s = time.perf_counter()
     for clip in clips:
         heard = prepare_clip(clip, backend.max_audio_s, truncate_long=True)
-        request = Request("warm-up", (heard,), task.prompt(), task.generation())
+        clips_of_one = (heard,) * task.num_clips
+        request = Request("warm-up", clips_of_one, task.prompt(), task.generation())
         try:
             backend.generate([request])
         except ModeltestError:
@@ -154,18 +153,13 @@ def _batches(
 
 
 def answered(
-    task: Task,
-    batch: Batch,
-    backend: Backend,
-    device: Device,
-    log: RecordLog,
-    logged: LoggedReplies | None = None,
+    task: Task, batch: Batch, backend: Backend, device: Device, log: RecordLog
 ) -> Iterator[dict[str, Any]]:
     """Asks a batch of which replies are missing.
 
     Yields:
         The missing samples' records, to be logged. What else there is to log is logged here:
-        batches that were halved, and replies that contradict `logged`.
+        batches that were halved, and replies that contradict the log.
     """
     if batch.is_done:
         return
@@ -180,7 +174,7 @@ def answered(
         response = next(replies) if member.request else failed(member)
         if member.is_missing:
             yield record_of(task, member, response)
-        elif logged and logged.contradict(member.key, response):
+        elif member.contradicts_log(response):
             log.append(record_of(task, member, response))  # a reader of the log finds both
 
 

@@ -24,6 +24,7 @@ from modeltest.records import (
 )
 from modeltest.runlog.digests import short_digest
 from modeltest.runlog.keys import sample_key
+from modeltest.runner.logged_replies import LoggedReplies
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,7 @@ class Work:
         batch_size: Requests per call of the backend.
         truncate_long: Cut clips that are too long instead of failing the sample.
         identity_sha256: Digest of everything that decides a reply.
-        done_keys: Short digests of the keys that the log has already; their samples are not
-            logged again.
-        num_failed: Failed samples among those.
+        logged: What the log has already; it is not logged again.
         max_failed: End the run when more samples than that failed; None never does.
     """
 
@@ -49,8 +48,7 @@ class Work:
     batch_size: int
     truncate_long: bool
     identity_sha256: str
-    done_keys: frozenset[bytes] = frozenset()
-    num_failed: int = 0
+    logged: LoggedReplies = field(default_factory=LoggedReplies)
     max_failed: int | None = None
 
 
@@ -63,7 +61,8 @@ class Member:
         sample: What it is.
         facts: What the data check found of its clips.
         key: What its reply belongs to.
-        is_missing: The log does not have its reply.
+        is_missing: The log has neither a reply nor a failure of it.
+        logged_digest: Short digest of the text that the log has in reply, else empty.
         request: What the backend is asked; None when its clips cannot be heard.
         failure: Why not.
     """
@@ -73,8 +72,15 @@ class Member:
     facts: tuple[AudioFacts, ...]
     key: str
     is_missing: bool
+    logged_digest: bytes = b""
     request: Request | None = None
     failure: str = ""
+
+    def contradicts_log(self, response: Response) -> bool:
+        """Whether the log has a reply with another text; a failure contradicts nothing."""
+        if response.error or not self.logged_digest:
+            return False
+        return short_digest(response.text) != self.logged_digest
 
 
 @dataclass(slots=True)
@@ -145,8 +151,8 @@ def planned_batches(work: Work) -> Iterator[Batch]:
 def _member(work: Work, index: int) -> Member:
     sample, facts = work.samples[index], work.facts[index]
     key = sample_key(sample, facts, work.identity_sha256)
-    is_missing = not work.done_keys or short_digest(key) not in work.done_keys
-    return Member(index, sample, facts, key, is_missing)
+    is_missing = not work.logged.keys or short_digest(key) not in work.logged.keys
+    return Member(index, sample, facts, key, is_missing, work.logged.text_digest(key))
 
 
 class BatchMaker:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -27,6 +29,7 @@ from modeltest.errors import (
 _LOG = logging.getLogger(__name__)
 _MAX_MESSAGES_BYTES = 1 << 16
 _EXIT_S = 30.0
+_KILLED_S = 5.0
 _ERRORS = {
     kind.__name__: kind
     for kind in (DataError, DeviceError, ModelError, SettingsError, StorageError, UsageError)
@@ -71,6 +74,7 @@ class Child:
         if self._process.stdin is None or self._process.stdout is None:
             raise BrokenFrameError("it has no pipes")
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self._given_up_s = math.inf
         self.answers = FrameReader(self._stdout.fileno())
 
     @property
@@ -102,29 +106,53 @@ class Child:
         os.set_blocking(self._stdin.fileno(), deadline_s is None)
         write_frame(self._stdin.fileno(), header, payload, deadline_s)
 
+    @property
+    def is_overdue(self) -> bool:
+        """Whether it was killed, and time enough has passed for any process to end by that."""
+        return time.monotonic() > self._given_up_s
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.poll() is not None
+
     def kill(self) -> None:
         """Kills it; `end` is still to be called."""
+        self._given_up_s = min(self._given_up_s, time.monotonic() + _KILLED_S)
         with suppress(ProcessLookupError):
             self._process.kill()
 
-    def end(self) -> str:
+    def end(self, exit_s: float = _EXIT_S) -> str:
         """Waits for a child that has answered, died or was killed, and logs what it said.
+
+        A process that waits for its device or its storage in the kernel does not end by being
+        killed before that answers, which may be never. It is left behind some seconds after.
+
+        Args:
+            exit_s: How long it may take to end by itself before it is killed.
 
         Returns:
             How it ended, for a reader: nothing when it did so in order.
         """
         self._stdin.close()  # a child that waits for more ends by this
-        try:
-            self._process.wait(_EXIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        if not self._ends_within(min(exit_s, self._given_up_s - time.monotonic())):
+            self.kill()
+            self._ends_within(self._given_up_s - time.monotonic())
         self._stdout.close()
         last = self._log_messages()
-        status = self._process.returncode
+        status = self._process.poll()
+        if status is None:
+            return f"process {self.pid} was killed and does not end; it is left behind"
         if status < 0:
             return f"process ended by signal {-status}"
         return f"process ended with status {status}: {last}" if status else ""
+
+    def _ends_within(self, seconds: float) -> bool:
+        try:
+            self._process.wait(max(seconds, 0.0))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def _log_messages(self) -> str:
         """What the child and its libraries said, for run.log; returns the last line."""

@@ -8,7 +8,8 @@ from typing import Any
 from modeltest.errors import UsageError
 
 # What decides replies, scores, times or reports. Paths of settings files and the overrides that
-# led to the settings are left out: the resolved settings are compared instead.
+# led to the settings are left out: the resolved settings are compared instead. So is `dp`: whole
+# batches are dealt, the same for any number of workers, and no reply depends on who gives it.
 _COMPARED = (
     ("schema_version",),
     ("command",),
@@ -28,7 +29,6 @@ _COMPARED = (
     ("device", "name"),
     ("packages",),
     ("tool",),
-    ("dp",),
     ("place", "tp"),
 )
 _MAX_NAMED = 5

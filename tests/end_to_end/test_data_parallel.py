@@ -132,3 +132,17 @@ def test_workers_end_with_their_run_which_can_be_resumed(
     assert resumed.code == 0, resumed.err
     assert resumed.out.splitlines()[0] == "VALID"
     assert samples(tmp_path) == by_one_process
+
+
+@pytest.mark.parametrize("dp", [1, 3])
+def test_a_run_is_resumed_with_another_number_of_workers(
+    start, modeltest, task, by_one_process, tmp_path, dp
+):
+    process = start(tmp_path, *arguments(task, 2))
+    wait_for_replies(tmp_path, 40)
+    process.terminate()
+    process.communicate(timeout=10)
+    assert num_replies(tmp_path) < NUM_CLIPS
+    resumed = modeltest(tmp_path, *arguments(task, dp), "--resume", "last")
+    assert (resumed.code, resumed.out.splitlines()[0]) == (0, "VALID"), resumed.err
+    assert samples(tmp_path) == by_one_process

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from modeltest.runner.parallel.coordinator import SILENT_S
+
 NUM_CLIPS = 1500
 ALIKE = ["sample_id", "audio", "truth", "answer", "correct", "output", "error"]
 NODE = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 << 20}
@@ -108,11 +110,21 @@ def replies_per_segment(folder: Path) -> list[int]:
     return [path.read_bytes().count(b'"type":"sample"') for path in logs]
 
 
+def has_dealt_again(folder: Path) -> bool:
+    logs = folder.glob("outputs/*/modeltest/*/*_result/runs/*/log/*.jsonl")
+    return any(b'"type":"redealt"' in path.read_bytes() for path in logs)
+
+
 def wait_until_both_reply(folder: Path) -> None:
     end_s = time.monotonic() + 60
     while sum(count >= 5 for count in replies_per_segment(folder)) < 2:
         assert time.monotonic() < end_s, "the workers do not reply"
         time.sleep(0.01)
+
+
+def spools(cluster: TwoNodes) -> list[Path]:
+    """The workers' own records, of both nodes."""
+    return list(cluster.folder.glob("modeltest-*"))
 
 
 def workers(cluster: TwoNodes) -> set[int]:
@@ -163,7 +175,7 @@ def test_two_nodes_give_the_answers_of_one_process(modeltest, whole_run, cluster
     # Nothing beside the results, and nothing of Ray on the terminal.
     assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
     assert "raylet" not in done.err
-    assert not list(cluster.folder.glob("modeltest-*"))
+    assert not spools(cluster)
 
 
 def test_a_node_that_is_lost_costs_nothing_but_time(start, task, by_one_process, cluster, tmp_path):
@@ -182,17 +194,35 @@ def test_a_node_that_is_lost_costs_nothing_but_time(start, task, by_one_process,
         cluster.replace_it()
 
 
+def test_a_worker_that_stands_still_is_noticed(start, task, by_one_process, cluster, tmp_path):
+    process = start(tmp_path, *arguments(task, f"--ray={cluster.address}", "--dp", "2"))
+    wait_until_both_reply(tmp_path)
+    os.kill(min(workers(cluster)), signal.SIGSTOP)
+    end_s = time.monotonic() + 60
+    while not has_dealt_again(tmp_path):
+        assert time.monotonic() < end_s, "nobody notices"
+        time.sleep(0.05)
+    out, err = process.communicate(timeout=45)
+    assert process.returncode == 0, err
+    reason = re.escape(f"dealt again (no sign of life for {SILENT_S:g} s (node ")
+    assert re.search(reason, out.splitlines()[0])
+    assert samples(tmp_path) == by_one_process
+    await_no_workers(cluster)  # the one that stands still least of all
+
+
 def test_ctrl_c_ends_the_workers_and_the_run_can_be_resumed(
     start, modeltest, task, by_one_process, cluster, tmp_path
 ):
     address = f"--ray={cluster.address}"
     process = start(tmp_path, *arguments(task, address))
     wait_until_both_reply(tmp_path)
+    before = spools(cluster)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=15)
     assert process.returncode == 130, err
     assert "--resume" in err
     await_no_workers(cluster)
+    assert len(spools(cluster)) == len(before) - 2  # the driver's log has all of both
     assert sum(replies_per_segment(tmp_path)) < NUM_CLIPS
     resumed = modeltest(tmp_path, *arguments(task, address), "--resume", "last")
     assert (resumed.code, resumed.out.splitlines()[0]) == (0, "VALID"), resumed.err

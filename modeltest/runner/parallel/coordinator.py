@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,7 +93,6 @@ class Coordinator:
         self._log = log
         self._progress = progress
         self._read_logged = read_logged
-        self._logged = read_logged()
         self._ahead = ahead
         self._clock = clock
         self._deck = Deck(planned_batches(work))
@@ -101,7 +100,7 @@ class Coordinator:
         self._slowest_s = 0.0
         self._first_ready_s: float | None = None
         self._num_logged = 0
-        self._num_failed = work.num_failed
+        self._num_failed = work.logged.num_failed
         self._peak_bytes: list[int] = []
         self._last_reason = ""
 
@@ -173,7 +172,7 @@ class Coordinator:
         if not post.deals:
             post.since_s = self._clock()
         post.deals.append(deal)
-        self._crew.send(worker, deal_frames(deal, self._logged))
+        self._crew.send(worker, deal_frames(deal))
 
     def _take(self, message: Message, post: _Post) -> None:
         header = message.header
@@ -182,7 +181,7 @@ class Coordinator:
         elif header["event"] == READY:
             self._welcome(message, post)
         elif header["event"] == ANSWERED:
-            self._count(header, post)
+            self._count(message, post)
         elif header["event"] == END:
             post.is_done = True
             self._peak_bytes.append(int(header["peak_memory_bytes"]))
@@ -197,8 +196,22 @@ class Coordinator:
             self._log.append(header["load"])
             self._log.append(header["warm_up"])
 
-    def _count(self, header: Mapping[str, Any], post: _Post) -> None:
-        deal, now_s = post.deals.popleft(), self._clock()
+    def _count(self, message: Message, post: _Post) -> None:
+        header = message.header
+        deal = next((deal for deal in post.deals if deal.number == header["batch"]), None)
+        if deal is None:
+            # Late, doubled, or of before the batch was dealt again. What it tells is in the log,
+            # where a second record of a sample is compared and not counted, so there is nothing to
+            # end a worker for. Whoever holds a batch still has to answer it: one of which no
+            # word comes is dealt again as one that hangs.
+            _LOG.warning(
+                "worker %d: answered batch %s, which it does not hold; not counted",
+                message.worker,
+                header["batch"],
+            )
+            return
+        post.deals.remove(deal)
+        now_s = self._clock()
         self._slowest_s = max(self._slowest_s, now_s - post.since_s)
         post.since_s = now_s
         self._num_failed += int(header["num_failed"])

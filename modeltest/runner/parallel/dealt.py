@@ -13,11 +13,10 @@ from modeltest.audio.frames import Frame
 from modeltest.errors import AudioError
 from modeltest.records import AudioFacts, AudioSource, Sample
 from modeltest.runner.batches import Batch, Member
-from modeltest.runner.logged_replies import LoggedReplies
 from modeltest.runner.parallel.deck import Deal
 
 
-def deal_frames(deal: Deal, logged: LoggedReplies) -> Iterator[tuple[dict[str, Any], bytes]]:
+def deal_frames(deal: Deal) -> Iterator[tuple[dict[str, Any], bytes]]:
     """A header, then one frame per sample.
 
     Clips with a file of their own are named; the bytes of others go along.
@@ -37,12 +36,10 @@ def deal_frames(deal: Deal, logged: LoggedReplies) -> Iterator[tuple[dict[str, A
                 continue
             clips.append({"name": source.name, "num_bytes": len(encoded)})
             payload += encoded
-        yield _header(member, clips, logged), payload
+        yield _header(member, clips), payload
 
 
-def _header(member: Member, clips: list[dict[str, Any]], logged: LoggedReplies) -> dict[str, Any]:
-    # Of a batch that is answered a second time, what the log has is logged again unless it is a
-    # failure: a reader of the log compares the two replies.
+def _header(member: Member, clips: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "index": member.index,
         "sample_id": member.sample.sample_id,
@@ -51,13 +48,14 @@ def _header(member: Member, clips: list[dict[str, Any]], logged: LoggedReplies) 
         "clips": clips,
         "facts": [asdict(fact) for fact in member.facts],
         "key": member.key,
-        "is_missing": member.is_missing or logged.has_reply(member.key),
+        "is_missing": member.is_missing,
+        "logged_digest": member.logged_digest.hex(),
     }
 
 
-def batch_from(frames: list[Frame]) -> Batch:
-    """The batch of `deal_frames`, without its header."""
-    return Batch([_member(frame) for frame in frames])
+def deal_from(header: Mapping[str, Any], frames: list[Frame]) -> Deal:
+    """What `deal_frames` sent: its header, and the frames of its samples."""
+    return Deal(header["batch"], Batch([_member(frame) for frame in frames]))
 
 
 def _member(frame: Frame) -> Member:
@@ -68,7 +66,14 @@ def _member(frame: Frame) -> Member:
         offset += length
     sample = Sample(header["sample_id"], tuple(sources), header["truth"], header["metadata"])
     facts = tuple(AudioFacts(**fact) for fact in header["facts"])
-    return Member(header["index"], sample, facts, header["key"], header["is_missing"])
+    return Member(
+        header["index"],
+        sample,
+        facts,
+        header["key"],
+        header["is_missing"],
+        bytes.fromhex(header["logged_digest"]),
+    )
 
 
 def _source(clip: Mapping[str, Any], encoded: bytes) -> AudioSource:

@@ -18,7 +18,7 @@ class Deal:
 
     Attributes:
         number: Its place in the plan; the costliest batch is 0.
-        batch: Its samples; nothing of it is decoded here.
+        batch: Its samples; only a worker decodes them.
         num_lost: How often a worker ended while it worked on this.
     """
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from modeltest.devices.cpu import threads_per_process
+from modeltest.devices.cpu import threads_per_process, usable_cores
 from modeltest.devices.factory import Choice
 from modeltest.errors import UsageError
 from modeltest.protocols import Device, Progress
@@ -37,12 +37,26 @@ def worker_job(plan: EvalPlan, choice: Choice) -> Job:
     )
 
 
-def refuse_too_many_workers(size: int, choice: Choice, device: Device) -> None:
-    """Makes sure that each worker has a device of its own; a CPU is shared.
+def refuse_too_many_workers(
+    size: int, choice: Choice, device: Device, *, may_share: bool = True
+) -> None:
+    """Makes sure that each worker has a device of its own.
+
+    Args:
+        size: Number of workers.
+        choice: Says how many devices there are.
+        device: Of their kind.
+        may_share: Several may have one core of a CPU. So much was asked for of this host; a
+            number that another host's run brings says nothing of this one.
 
     Raises:
         UsageError: There are too few.
     """
+    if device.is_host and not may_share and size > usable_cores():
+        raise UsageError(
+            f"--dp {size}: this host has {usable_cores()} cores for as many; "
+            f"take --dp {usable_cores()}"
+        )
     if not device.is_host and size > choice.num_devices:
         raise UsageError(
             f"--dp {size}: needs as many devices, and {choice.num_devices} {device.label} can be "

@@ -11,6 +11,7 @@ from modeltest.runner.child import Child
 from modeltest.runner.parallel.crew import Crew, Ended, Frames, Message
 
 _SEND_S = 30.0
+_EXIT_S = 2.0
 
 
 class LocalCrew(Crew):
@@ -63,12 +64,14 @@ class LocalCrew(Crew):
         events: list[Message | Ended] = []
         for descriptor, _ in poll.poll(timeout_s * 1000):
             events += self._read(numbers[descriptor])
-        return events
+        overdue = [worker for worker, child in self._children.items() if child.is_overdue]
+        return [*events, *map(self._end, overdue)]
 
     def kill(self, worker: int, reason: str) -> None:
-        """Kills a process."""
-        self._reasons[worker] = reason
-        self._children[worker].kill()
+        """Kills a process; one that does not end by that is left behind some seconds later."""
+        if child := self._children.get(worker):
+            self._reasons[worker] = reason
+            child.kill()
 
     def close(self) -> None:
         """Ends all processes: what they are doing is dropped."""
@@ -88,6 +91,15 @@ class LocalCrew(Crew):
                     return events
         except BrokenFrameError:
             pass  # it ended in the middle of one
-        how = self._children.pop(worker).end()
-        events.append(Ended(worker, self._reasons.pop(worker, "") or how))
+        events.append(self._end(worker))
         return events
+
+    def _end(self, worker: int) -> Ended:
+        child = self._children.pop(worker)
+        # What closed its end of the pipe or was killed has nothing more to do, and the others
+        # are not heard meanwhile.
+        how = child.end(_EXIT_S)
+        reason = self._reasons.pop(worker, "")
+        if reason and not child.has_ended:
+            return Ended(worker, f"{reason}; {how}")
+        return Ended(worker, reason or how)

@@ -15,15 +15,19 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from modeltest.backends.factory import check_model
-from modeltest.errors import DataError, DeviceError, ModeltestError, UsageError
+from modeltest.errors import DataError, ModeltestError, StorageError, UsageError, one_line
+from modeltest.runlog.layout import LOG_FOLDER
+from modeltest.runlog.segment import SegmentReader, encode_line
 from modeltest.runlog.source_facts import source_sha256
 from modeltest.runner.child import error_header
 from modeltest.runner.parallel.crew import BEAT_S, Ended
 from modeltest.runner.parallel.local import LocalCrew
+from modeltest.runner.parallel.worker import RECORD
 from modeltest.settings.schema import ModelSettings
 
 Said = tuple[dict[str, Any], bytes]
@@ -60,6 +64,7 @@ class NodeWorker:
     What the process says is numbered and kept until the driver has it, so that a lost reply
     costs nothing. Its records also lie in a segment of its own below the folder of temporary
     files, until the driver has them all on its disk; should the driver be lost, they stay.
+    Errors are told with this node's name: to the driver it is one of many.
     """
 
     def __init__(self, post: Mapping[str, Any], greeting: Sequence[Said]) -> None:
@@ -74,6 +79,7 @@ class NodeWorker:
         self._lock = threading.Lock()
         self._outbox: deque[Said] = deque()
         self._num_received = 0
+        self._num_records = 0
         self._how_ended: str | None = None
         self._spool: Path | None = None
         self._greeting = list(greeting)
@@ -81,16 +87,22 @@ class NodeWorker:
         sys.path[:] = [folder for folder in sys.path if folder not in asked.not_searched]
         try:
             refuse_unfit_node(asked)
+            self._start(asked.run_id)
         except ModeltestError as error:
-            self._outbox.append((error_header(DeviceError(f"node {self._node}: {error}")), b""))
-            self._how_ended = f"node {self._node} cannot do the work"
-            return
-        self._spool = Path(tempfile.mkdtemp(prefix=f"modeltest-{asked.run_id}-"))
-        header, payload = self._greeting[0]
-        self._greeting[0] = ({**header, "run_folder": str(self._spool)}, payload)
+            self._outbox.append((self._named(error_header(error)), b""))
+            self._how_ended = "it cannot do the work"
+
+    def _start(self, run_id: str) -> None:
         # The driver's, or none: a cluster's library sets 1 for workers that ask for no core.
         os.environ.pop(_THREADS, None)
-        self._crew.start(0)
+        try:
+            self._spool = Path(tempfile.mkdtemp(prefix=f"modeltest-{run_id}-"))
+            header, payload = self._greeting[0]
+            self._greeting[0] = ({**header, "run_folder": str(self._spool)}, payload)
+            self._crew.start(0)
+        except OSError as error:
+            reason = f"cannot take a worker's files ({error.strerror})"
+            raise StorageError(one_line(f"the folder of temporary files {reason}")) from error
 
     def send(self, frames: Sequence[Said]) -> None:
         """Passes frames on; to a process that ended nothing, which `listen` tells."""
@@ -106,12 +118,10 @@ class NodeWorker:
         Returns:
             `node`: this host's name. `first`: number of the first message. `messages`: header
             and payload each, maybe none. `ended`: how the process ended, behind these
-            messages, or None.
+            messages, or None; with it, all records of the segment are told.
         """
         with self._lock:
-            while self._num_received < num_received:
-                self._outbox.popleft()
-                self._num_received += 1
+            self._forget(num_received)
             if not self._outbox and self._how_ended is None:
                 self._hear()
             return {
@@ -121,20 +131,54 @@ class NodeWorker:
                 "ended": self._how_ended,
             }
 
-    def leave(self) -> None:
-        """Ends the process and removes its segment: the driver has all of it on its disk."""
-        if self._spool is None:
-            return
-        with suppress(KeyError):  # it ended
-            self._crew.kill(0, "dismissed")
-        shutil.rmtree(self._spool, ignore_errors=True)
+    def stop(self) -> None:
+        """Ends the process; `listen` tells what it had said and logged by then."""
+        self._crew.kill(0, "dismissed")
+
+    def leave(self, num_received: int) -> None:
+        """Removes the segment of the process, which ended, if the driver has all of it.
+
+        Args:
+            num_received: Messages whose records the driver has on its disk.
+        """
+        with self._lock:
+            self._forget(num_received)
+            if self._spool and self._how_ended is not None and not self._outbox:
+                shutil.rmtree(self._spool, ignore_errors=True)
+
+    def _forget(self, num_received: int) -> None:
+        while self._num_received < num_received:
+            self._outbox.popleft()
+            self._num_received += 1
 
     def _hear(self) -> None:
         for event in self._crew.wait(BEAT_S):
             if isinstance(event, Ended):
+                self._outbox += self._untold()
                 self._how_ended = event.reason
             else:
-                self._outbox.append((dict(event.header), event.payload))
+                self._num_records += event.header.get("event") == RECORD
+                self._outbox.append((self._named(event.header), event.payload))
+
+    def _untold(self) -> list[Said]:
+        """Records that the process wrote into its segment and did not come to tell."""
+        if self._spool is None:
+            return []
+        records: list[Said] = []
+        try:
+            for path in self._spool.glob(f"{LOG_FOLDER}/*.jsonl"):
+                for _, _, record in islice(SegmentReader(path), self._num_records, None):
+                    records.append(({"event": RECORD}, encode_line(record)))
+        except DataError:
+            self._spool = None  # not to be removed: nobody knows what else is in there
+        return records
+
+    def _named(self, header: Mapping[str, Any]) -> dict[str, Any]:
+        """A header whose error, if it is one, says where."""
+        here, error = f"node {self._node}: ", header.get("error")
+        if error is None or error.startswith(here):
+            return dict(header)
+        return {**header, "error": here + error}
 
 
 def refuse_unfit_node(post: Post) -> None:

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+from modeltest.errors import DeviceError
 from modeltest.protocols import Backend
 from modeltest.runlog.digests import digest
 from modeltest.runlog.host_facts import steering_variables
@@ -47,7 +48,12 @@ def evaluate_on_cluster(evaluation: ParallelEvaluation, cluster: Cluster, backen
         backend: Made on this host; each worker's must be the same.
 
     Returns:
-        As `ParallelEvaluation.carry_out`, which says what is raised, too.
+        As `ParallelEvaluation.carry_out`.
+
+    Raises:
+        DeviceError: No worker is left.
+        ModeltestError: The same error on every node, before anything was answered; or what
+            concerns the driver.
     """
     job = job_for_nodes(evaluation.job, digest(backend.identity(certified=False)))
     device, run_folder = evaluation.device, evaluation.run_folder
@@ -69,8 +75,13 @@ def evaluate_on_cluster(evaluation: ParallelEvaluation, cluster: Cluster, backen
 
     crew = cluster.crew(evaluation.size, device.label, post, greeting, segment)
     with closing(crew):
-        # A batch is on its way while the one before is in work.
-        return evaluation.carry_out(crew, ahead=1)
+        try:
+            # A batch is on its way while the one before is in work.
+            return evaluation.carry_out(crew, ahead=1)
+        except DeviceError as error:
+            if failure := crew.common_failure:
+                raise type(failure)(str(error)) from error
+            raise
 
 
 def job_for_nodes(job: Job, backend_sha256: str) -> Job:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import re
 import signal
 import site
 import socket
@@ -18,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import modeltest
-from modeltest.errors import DeviceError, UsageError, one_line
+from modeltest.errors import DeviceError, ModeltestError, UsageError, one_line
 from modeltest.runlog.segment import SegmentWriter, decode_line
+from modeltest.runner.child import raise_error
 from modeltest.runner.parallel.crew import Crew, Ended, Frames, Message
 from modeltest.runner.parallel.node_worker import NodeWorker, Post, Said
-from modeltest.runner.parallel.worker import RECORD
+from modeltest.runner.parallel.worker import ANSWERED, RECORD
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,7 +37,10 @@ START_S = 120.0
 _BEAT = {"event": "beat"}
 _AGAIN_S = 1.0
 _LEAVE_S = 5.0
+_COLLECT_POLL_S = 0.5
 _REACH_S = 5.0
+# In what Ray says of an actor that could not be made.
+_ADDRESS = re.compile(r"\bip=([0-9a-fA-F.:]+)")
 # Ray's own arguments for two resources; all others go by their names.
 _ARGUMENTS = {"CPU": "num_cpus", "GPU": "num_gpus"}
 
@@ -113,6 +118,7 @@ class _Hand:
         num_received: Messages that are here.
         node: Where it runs; empty while it was not heard.
         again_s: When to listen again after a call that did not get through.
+        failure: The error that its process ends by, if it is not its device's.
     """
 
     actor: Any
@@ -120,13 +126,15 @@ class _Hand:
     num_received: int = 0
     node: str = ""
     again_s: float = 0.0
+    failure: ModeltestError | None = None
 
 
 class RayCrew(Crew):
     """Actors of `NodeWorker`; their records are written into a segment each, here.
 
     A record is in its segment before the message behind it is told. A worker's own segment is
-    removed when this one is on the disk.
+    removed when this one is on the disk. An error of one worker is the end of that worker: what
+    its node lacks, another may have.
     """
 
     def __init__(
@@ -165,14 +173,24 @@ class RayCrew(Crew):
         self._arrivals: queue.SimpleQueue[tuple[int, _Hand, Any, bool]] = queue.SimpleQueue()
         self._ends: list[Ended] = []
         self._leaving: list[Any] = []
+        self._failures: dict[int, ModeltestError] = {}
+        self._has_answered = False
 
     @property
     def size(self) -> int:
         """How many there are."""
         return self._size
 
+    @property
+    def common_failure(self) -> ModeltestError | None:
+        """The last error, if every worker ended by one of its own before any had answered."""
+        if self._has_answered or len(self._failures) < self._size:
+            return None
+        return next(reversed(self._failures.values()))
+
     def start(self, worker: int) -> None:
         """Asks for an actor, on whatever node has a device free."""
+        self._failures.pop(worker, None)
         actor = self._class.remote(self._post, self._greeting())
         self._hands[worker] = _Hand(actor, time.monotonic())
         self._listen(worker)
@@ -199,31 +217,45 @@ class RayCrew(Crew):
     def kill(self, worker: int, reason: str) -> None:
         """Kills an actor, and with it its process; a node that is gone does not matter."""
         if hand := self._hands.pop(worker, None):
-            where = f" (node {hand.node})" if hand.node else ""
-            self._ends.append(Ended(worker, reason + where))
+            self._ends.append(Ended(worker, _at(hand.node, reason)))
             self._ray.kill(hand.actor, no_restart=True)
 
     def close(self) -> None:
-        """Ends all workers; what they are doing is dropped."""
+        """Ends all workers; what they had logged by then is in the log, if they can be reached.
+
+        Raises:
+            StorageError: The disk here does not take it; it stays where the workers are.
+        """
         try:
+            self._collect()
             for segment in self._segments.values():
                 segment.close()
-            heard = [hand for hand in self._hands.values() if hand.node]
-            self._leaving += [hand.actor.leave.remote() for hand in heard]
-            if self._leaving:
-                self._ray.wait(self._leaving, num_returns=len(self._leaving), timeout=_LEAVE_S)
         finally:
             for hand in self._hands.values():
                 self._ray.kill(hand.actor, no_restart=True)
             self._hands.clear()
 
+    def _collect(self) -> None:
+        """Ends the workers' processes and takes what they had said; waits a while for that."""
+        for worker, hand in list(self._hands.items()):
+            if hand.node:
+                self._stop(worker)
+                self._listen(worker)  # a signal may have come between a reply and the next call
+        end_s = time.monotonic() + _LEAVE_S
+        while any(hand.node for hand in self._hands.values()) and time.monotonic() < end_s:
+            self._listen_again()
+            with suppress(queue.Empty):
+                self._take(*self._arrivals.get(timeout=_COLLECT_POLL_S))
+        if self._leaving:
+            left_s = max(0.0, end_s - time.monotonic())
+            self._ray.wait(self._leaving, num_returns=len(self._leaving), timeout=left_s)
+
     def _nudge(self) -> list[Message | Ended]:
         """Beats for the workers that are on their way; listens again to those out of reach."""
+        self._listen_again()
         now_s = time.monotonic()
         beats: list[Message | Ended] = []
         for worker, hand in list(self._hands.items()):
-            if hand.again_s and now_s >= hand.again_s:
-                self._listen(worker)
             if hand.node:
                 continue
             if now_s - hand.started_s < START_S:
@@ -231,6 +263,12 @@ class RayCrew(Crew):
             else:
                 self.kill(worker, f"no node had a free {self._resource} within {START_S:g} s")
         return beats
+
+    def _listen_again(self) -> None:
+        now_s = time.monotonic()
+        for worker, hand in list(self._hands.items()):
+            if hand.again_s and now_s >= hand.again_s:
+                self._listen(worker)
 
     def _listen(self, worker: int) -> None:
         hand = self._hands[worker]
@@ -257,7 +295,7 @@ class RayCrew(Crew):
         if error is not None:
             del self._hands[worker]
             _LOG.info("worker %d: %s", worker, error)
-            return [Ended(worker, _how_lost(error, hand.node))]
+            return [self._end(worker, hand, _how_lost(error, hand.node))]
         heard = future.result()
         return self._heard(worker, hand, heard) if heard else []  # `send` returns nothing
 
@@ -265,17 +303,41 @@ class RayCrew(Crew):
         # The first reply tells that its node lives; from then on the process beats by itself.
         events: list[Message | Ended] = [] if hand.node else [Message(worker, _BEAT)]
         hand.node = heard["node"]
-        for header, payload in heard["messages"]:
+        for number, (header, payload) in enumerate(heard["messages"], heard["first"]):
+            if number < hand.num_received:
+                continue
             if header.get("event") == RECORD:
                 self._keep(worker, payload)
-            else:
+            elif "error" not in header or not self._fail(worker, header):
                 events.append(Message(worker, header))
-        hand.num_received = heard["first"] + len(heard["messages"])
+                self._has_answered |= header.get("event") == ANSWERED
+            hand.num_received = number + 1
         if heard["ended"] is None:
             self._listen(worker)
             return events
         self._let_go(worker)
-        return [*events, Ended(worker, heard["ended"] and f"{heard['ended']} (node {hand.node})")]
+        how = heard["ended"] and _at(hand.node, heard["ended"])
+        return [*events, self._end(worker, hand, how)]
+
+    def _fail(self, worker: int, header: Mapping[str, Any]) -> bool:
+        """Whether this is an error that ends this worker and is not its device's."""
+        try:
+            raise_error(header)
+        except DeviceError:
+            return False  # a lost device may let no process end: the end is not to be waited for
+        except ModeltestError as error:
+            self._hands[worker].failure = error
+            self._stop(worker)
+            return True
+
+    def _stop(self, worker: int) -> None:
+        self._leaving.append(self._hands[worker].actor.stop.remote())
+
+    def _end(self, worker: int, hand: _Hand, reason: str) -> Ended:
+        if hand.failure is None:
+            return Ended(worker, reason)
+        self._failures[worker] = hand.failure
+        return Ended(worker, str(hand.failure))
 
     def _keep(self, worker: int, line: bytes) -> None:
         record = decode_line(line.removesuffix(b"\n"))
@@ -290,7 +352,7 @@ class RayCrew(Crew):
         hand = self._hands.pop(worker)
         if worker in self._segments:
             self._segments[worker].sync()
-        self._leaving.append(hand.actor.leave.remote())
+        self._leaving.append(hand.actor.leave.remote(hand.num_received))
 
 
 def not_searched() -> list[str]:
@@ -320,12 +382,19 @@ def _demand(resource: str) -> dict[str, Any]:
     return {"num_cpus": 0, "resources": {resource: 1}}
 
 
+def _at(node: str, reason: str) -> str:
+    """A reason with its node, if that is known and not said already."""
+    return reason if not node or reason.startswith(f"node {node}: ") else f"{reason} (node {node})"
+
+
 def _how_lost(error: BaseException, node: str) -> str:
     """In our words where it is a node or process that is gone, else Ray's last line."""
     if node:
         return f"node {node} or its worker's process was lost"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return one_line(lines[-1] if lines else type(error).__name__)
+    address = _ADDRESS.search(str(error))
+    said = one_line(lines[-1] if lines else type(error).__name__)
+    return _at(address[1] if address else "", said)
 
 
 def _import_ray() -> Any:

@@ -19,7 +19,8 @@ from modeltest.runlog.digests import digest
 from modeltest.runlog.manifest import machine_facts
 from modeltest.runlog.run_log import health_record, phase_record
 from modeltest.runner.accuracy import RecordLog, answered, warm_up
-from modeltest.runner.batches import Batch, BatchMaker
+from modeltest.runner.batches import BatchMaker
+from modeltest.runner.parallel.deck import Deal
 from modeltest.runner.prefetch import prefetched
 from modeltest.runner.recovery import load
 from modeltest.settings.schema import ModelSettings, TaskSettings
@@ -27,7 +28,7 @@ from modeltest.tasks.factory import make_task
 
 READY, RECORD, ANSWERED, END = "ready", "record", "answered", "end"
 """Events that a worker reports: the model is loaded; a record is in its log, as a line, where
-that lies on another host than the run; a batch is in the log; it is done."""
+that lies on another host than the run; the batch of that number is in the log; it is done."""
 
 Say = Callable[[Mapping[str, Any]], None]
 
@@ -94,14 +95,12 @@ class Worker:
         self._log = log
         self._say = say
 
-    def run(
-        self, clips: Iterable[Audio], batches: Iterable[Batch], stop: Callable[[], None]
-    ) -> None:
+    def run(self, clips: Iterable[Audio], deals: Iterable[Deal], stop: Callable[[], None]) -> None:
         """Loads, warms up and answers all batches.
 
         Args:
             clips: To warm up on.
-            batches: As they are dealt; waiting for the next one is the iterator's business.
+            deals: Batches as they are dealt; waiting for the next one is the iterator's business.
             stop: Ends that waiting, from any thread.
 
         Raises:
@@ -121,17 +120,17 @@ class Worker:
                 "machine": machine_facts(),
             }
         )
-        with DecodeWorkers() as decoders, closing(self._ready(batches, decoders, stop)) as ready:
-            for batch in ready:
-                self._answer(batch)
+        with DecodeWorkers() as decoders, closing(self._ready(deals, decoders, stop)) as ready:
+            for deal in ready:
+                self._answer(deal)
         self._log.append(health_record("after", self._device.health(), self._rank))
         peak_bytes = self._device.peak_memory_bytes()
         self._say({"event": END, "peak_memory_bytes": peak_bytes})
         self._backend.close()
 
     def _ready(
-        self, batches: Iterable[Batch], decoders: DecodeWorkers, stop: Callable[[], None]
-    ) -> Generator[Batch, None, None]:
+        self, deals: Iterable[Deal], decoders: DecodeWorkers, stop: Callable[[], None]
+    ) -> Generator[Deal, None, None]:
         ahead = not self._device.is_host  # a CPU has no cores left for it
         maker = BatchMaker(
             self._task,
@@ -141,7 +140,7 @@ class Worker:
             prepare=ahead,
         )
         # One at a time: to look ahead would be to wait for a batch that is not dealt yet.
-        made = (batch for dealt in batches for batch in maker.ready([dealt]))
+        made = (deal for deal in deals for _ in maker.ready([deal.batch]))
 
         def stop_both() -> None:
             stop()
@@ -149,10 +148,10 @@ class Worker:
 
         return prefetched(made, stop_both) if ahead else made
 
-    def _answer(self, batch: Batch) -> None:
+    def _answer(self, deal: Deal) -> None:
         num_failed = 0
-        records = answered(self._task, batch, self._backend, self._device, self._log)
+        records = answered(self._task, deal.batch, self._backend, self._device, self._log)
         for record in records:
             self._log.append(record)
             num_failed += bool(record["response"]["error"])
-        self._say({"event": ANSWERED, "num_failed": num_failed})
+        self._say({"event": ANSWERED, "batch": deal.number, "num_failed": num_failed})

@@ -19,11 +19,11 @@ from modeltest.audio.frames import BrokenFrameError, Frame, FrameReader, write_f
 from modeltest.errors import ModeltestError
 from modeltest.runlog.run_log import open_segment
 from modeltest.runlog.segment import SegmentWriter, encode_line
-from modeltest.runner.batches import Batch
 from modeltest.runner.child import error_header, take_standard_output
 from modeltest.runner.clip_frames import audio_from
 from modeltest.runner.parallel.crew import BEAT_S
-from modeltest.runner.parallel.dealt import batch_from
+from modeltest.runner.parallel.dealt import deal_from
+from modeltest.runner.parallel.deck import Deal
 from modeltest.runner.parallel.worker import RECORD, Job, Worker
 
 
@@ -96,7 +96,7 @@ class _ToldLog:
         self._parent.say({"event": RECORD}, encode_line(record))
 
 
-def dealt(parent: Parent) -> Iterator[Batch]:
-    """The batches until the parent has no more, or `stop_waiting`."""
+def dealt(parent: Parent) -> Iterator[Deal]:
+    """Batches until the parent has no more, or `stop_waiting`."""
     while (header := parent.next_frame().header).get("num_members"):
-        yield batch_from([parent.next_frame() for _ in range(header["num_members"])])
+        yield deal_from(header, [parent.next_frame() for _ in range(header["num_members"])])

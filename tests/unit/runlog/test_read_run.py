@@ -57,6 +57,28 @@ def test_one_key_with_another_text_is_a_problem_that_names_the_sample(write, sam
     assert "id1" in problem
 
 
+def failure(record):
+    return {**record, "response": {**record["response"], "text": "", "error": "it failed"}}
+
+
+@pytest.mark.parametrize("failed_in", ["a", "b"])
+def test_a_failure_beside_a_reply_contradicts_nothing_and_hides_nothing(write, sample, failed_in):
+    other = "b" if failed_in == "a" else "a"
+    run = read_run(write(**{failed_in: [failure(sample(0))], other: [sample(0), sample(1)]}))
+    assert run.problems == ()
+    assert ids(run) == ["id0", "id1"]
+    assert [record["response"]["error"] for record in run.samples] == ["", ""]
+
+
+def test_two_failures_are_one_and_two_replies_beside_one_are_compared(write, sample):
+    failed = failure(sample(0))
+    other = {**failed, "response": {**failed["response"], "error": "it failed otherwise"}}
+    run = read_run(write(a=[failed, failure(sample(1))], b=[other, sample(1)], c=[sample(1, "E")]))
+    assert ids(run) == ["id0", "id1"]
+    assert run.samples[0]["response"]["error"] == "it failed"
+    assert run.problems == ("two different replies for id1",)
+
+
 def test_samples_with_the_same_id_and_other_keys_stay_apart(write, sample):
     run = read_run(write(a=[sample(0, key="x")], b=[sample(0, "E", key="y")]))
     assert ids(run) == ["id0", "id0"]

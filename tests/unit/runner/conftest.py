@@ -60,7 +60,9 @@ class ScriptedBackend:
     def prepare(self, requests: Sequence[Request]) -> Any:
         return [request.sample_id for request in requests]
 
-    def generate(self, requests: Sequence[Request], prepared: Any = None) -> list[Response]:
+    def generate(
+        self, requests: Sequence[Request], prepared: Any = None, on_text: Any = None
+    ) -> list[Response]:
         self.prepared.append(prepared)
         self.batches.append([request.sample_id for request in requests])
         replies = []
@@ -131,15 +133,12 @@ def run_script(settings, tmp_path, progress) -> Callable[..., Any]:
         task = make_task("t", settings)
         work = Work(
             task, data.samples, data.facts, batch_size, False, "identity",
-            done_keys=logged.keys if logged else frozenset(), max_failed=max_failed,
+            logged=logged or LoggedReplies(), max_failed=max_failed,
         )  # fmt: skip
         run_folder = tmp_path / folder
         run_folder.mkdir()
         with open_segment(run_folder) as segment:
-            evaluate(
-                work, backend, device or CpuDevice(), segment, progress, logged=logged,
-                prefetch=prefetch,
-            )  # fmt: skip
+            evaluate(work, backend, device or CpuDevice(), segment, progress, prefetch=prefetch)
         content = {
             "schema_version": SCHEMA_VERSION,
             "command": "eval",

@@ -91,9 +91,13 @@ class ScriptedCrew:
     def _play(self, worker, batches) -> Iterator[Message | Ended]:
         acts = self.acts.get((worker, batches[0]))
         act = acts.pop(0) if acts else "answer"
-        if act == "answer":
-            batches.pop(0)
-            yield Message(worker, {"event": "answered", "num_failed": 0})
+        if act in {"answer", "answer twice"}:
+            answered = {"event": "answered", "batch": batches.pop(0), "num_failed": 0}
+            yield Message(worker, answered)
+            if act == "answer twice":
+                yield Message(worker, answered)
+        elif act == "stale answer":  # to a batch that another worker holds
+            yield Message(worker, {"event": "answered", "batch": 1, "num_failed": 9})
         elif act == "end":
             batches.clear()
             yield Ended(worker, "process ended by signal 9")
@@ -198,6 +202,22 @@ def test_only_the_batch_in_work_counts_as_lost(coordinate):
         ([0], 1), ([1], 0), ([0], 2), ([1], 0),
     ]  # fmt: skip
     assert crew.logged("sample") == []
+
+
+def test_an_answer_that_comes_twice_does_not_count_for_the_next_batch(coordinate):
+    acts = {(0, 0): ["answer twice"], (0, 1): ["end"]}
+    crew = coordinate(ScriptedCrew(Clock(), size=1, acts=acts), 3, ahead=1)
+    assert Counter(crew.dealt[0]) == {0: 1, 1: 2, 2: 2}  # both were lost with the worker
+    assert [record["indices"] for record in crew.logged("redealt")] == [[1], [2]]
+    assert crew.logged("phase")[-1]["num_samples"] == 3
+
+
+def test_an_answer_to_a_batch_that_another_worker_holds_counts_for_none(coordinate):
+    acts = {(0, 0): ["stale answer", "end"], (1, 1): ["beat", "answer"]}
+    crew = coordinate(ScriptedCrew(Clock(), acts=acts), 2, max_failed=0)
+    assert Counter(crew.dealt[0] + crew.dealt[1]) == {0: 2, 1: 1}
+    assert crew.logged("stop") == []  # the nine failures that it told of are not this batch's
+    assert crew.logged("phase")[-1]["num_samples"] == 2
 
 
 def test_a_silent_worker_is_ended_within_a_minute(coordinate):

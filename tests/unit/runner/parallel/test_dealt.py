@@ -6,33 +6,34 @@ import pytest
 
 from modeltest.audio.frames import FrameReader, write_frame
 from modeltest.errors import AudioError
-from modeltest.records import AudioFacts, AudioSource, Sample
+from modeltest.records import AudioFacts, AudioSource, Response, Sample
 from modeltest.runner.batches import Batch, Member
 from modeltest.runner.logged_replies import LoggedReplies
-from modeltest.runner.parallel.dealt import batch_from, deal_frames
+from modeltest.runner.parallel.dealt import deal_frames, deal_from
 from modeltest.runner.parallel.deck import Deal
 
 FACTS = AudioFacts("abc", 3, 0.5, 16_000, 1, "WAV/PCM_16")
 KEYS = {name: 32 * f"{number:02x}" for number, name in enumerate("abc")}
 
 
-def passed_through(batch, logged=None):
+def passed_through(batch):
     reading, writing = os.pipe()
-    for header, payload in deal_frames(Deal(7, batch), logged or LoggedReplies()):
+    for header, payload in deal_frames(Deal(7, batch)):
         write_frame(writing, header, payload)
     os.close(writing)
     frames = FrameReader(reading)
     first = frames.read()
     assert first.header == {"batch": 7, "num_members": len(batch.members)}
-    found = batch_from([frames.read() for _ in batch.members])
+    found = deal_from(first.header, [frames.read() for _ in batch.members])
     assert frames.read() is None
     os.close(reading)
-    return found.members
+    assert found.number == 7
+    return found.batch.members
 
 
-def member(name, *sources, is_missing=True):
+def member(name, *sources, is_missing=True, logged_digest=b""):
     sample = Sample(name, sources, "cough", {"speaker": "f1", "note": "naïve \udc80"})
-    return Member(3, sample, (FACTS,) * len(sources), KEYS[name], is_missing)
+    return Member(3, sample, (FACTS,) * len(sources), KEYS[name], is_missing, logged_digest)
 
 
 def test_files_are_named_and_other_bytes_go_along(tmp_path, monkeypatch):
@@ -61,10 +62,14 @@ def test_a_clip_that_cannot_be_read_fails_where_it_is_counted():
         found.sample.audio[0].read()
 
 
-def test_what_the_log_has_a_reply_to_is_logged_again_and_a_failure_is_not():
-    def record(name, error):
-        return {"key": KEYS[name], "response": {"text": "C", "error": error}}
+def test_a_worker_knows_what_the_log_has_and_only_another_reply_contradicts_it():
+    def record(name, text, error=""):
+        return {"key": KEYS[name], "response": {"text": text, "error": error}}
 
-    logged = LoggedReplies([record("a", ""), record("b", "it failed")])
-    batch = Batch([member("a", is_missing=False), member("b", is_missing=False), member("c")])
-    assert [found.is_missing for found in passed_through(batch, logged)] == [True, False, True]
+    logged = LoggedReplies([record("a", "C"), record("b", "", "it failed")])
+    sent = [member(name, logged_digest=logged.text_digest(KEYS[name])) for name in "abc"]
+    found = passed_through(Batch(sent))
+    replies = Response("", "C"), Response("", "E"), Response("", "", error="boom")
+    assert [[m.contradicts_log(reply) for reply in replies] for m in found] == [
+        [False, True, False], [False, False, False], [False, False, False],
+    ]  # fmt: skip
