@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Accuracy of a model on a task: bash scripts/mm_run.sh TASK MODEL [OPTION…]
 # Options are those of `modeltest eval`; device variables of the caller stay as they are. The model
-# is split over TP_WORLD_SIZE devices, all visible ones unless that is set; --tp and --dp override.
+# is split over TP_WORLD_SIZE devices, else over all visible ones of the kind that --device takes;
+# --tp, --dp and --ray override.
 set -euo pipefail
 
 root="$(CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -17,7 +18,7 @@ if [ "$#" -lt 2 ] || [[ "$1" == -* ]] || [[ "$2" == -* ]]; then
 fi
 
 EVAL_WORDS=()
-add_default_tp /dev "$@" || exit
+add_default_tp "$@" || exit
 PYTHON=""
 prepare_environment "$root"
 printf -v MODELTEST_LAUNCHER 'bash %q' "$root/scripts/mm_run.sh"

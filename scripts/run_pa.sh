@@ -43,7 +43,7 @@ lengths=(--max-input-length "$max_in" --max-output-length "$max_out")
 case "$mode" in
     --run)
         # One clip at a time, which is within every MAX_BATCH.
-        command=(chat "${model[@]}" "${lengths[@]}" --audio "$audio")
+        command=(chat "${model[@]}" "${lengths[@]}" --audio "$audio" --each)
         ;;
     --performance)
         sizes=""

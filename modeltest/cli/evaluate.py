@@ -25,11 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tp",
-        type=int,
-        choices=tensor_parallel.SIZES,
+        type=tensor_parallel.number_or_auto,
+        choices=(tensor_parallel.AUTO, *tensor_parallel.SIZES),
         default=1,
         help="tensor parallel: one model split over so many devices (or CPU processes), which "
-        f"find each other by port MASTER_PORT, or {tensor_parallel.DEFAULT_PORT}",
+        f"find each other by port MASTER_PORT, or {tensor_parallel.DEFAULT_PORT}; auto: over all "
+        "visible devices of the kind that is chosen, 1 on a CPU",
     )
     parser.add_argument(
         "--dp",

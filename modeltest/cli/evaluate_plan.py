@@ -6,17 +6,19 @@ import argparse
 from dataclasses import dataclass, replace
 
 from modeltest.audio.workers import DecodeWorkers
-from modeltest.backends.factory import check_model, make_backend
+from modeltest.backends.factory import check_model, make_backend, model_warnings
 from modeltest.cli import tensor_parallel
 from modeltest.cli.options import load_settings
 from modeltest.cli.progress import duration
-from modeltest.devices.factory import Choice, choose, make_device
-from modeltest.errors import one_line
+from modeltest.cli.service_options import in_chat_format, refuse_local_options
+from modeltest.devices.factory import Choice, choose_for, make_device
+from modeltest.errors import UsageError, one_line
 from modeltest.protocols import Backend, Device, Progress
 from modeltest.runlog.find import find_run
 from modeltest.runlog.layout import RunPlace
 from modeltest.runlog.lock import refuse_locked
 from modeltest.runlog.manifest import place_from, read_manifest, refuse_moved
+from modeltest.runlog.manifest_shape import check_eval_manifest
 from modeltest.runner.parallel.evaluation import refuse_too_many_workers
 from modeltest.runner.parallel.ray_crew import Cluster
 from modeltest.runner.plan import EvalPlan, check_data, long_clips
@@ -53,33 +55,81 @@ def make_job(options: argparse.Namespace, progress: Progress, workers: DecodeWor
     Raises:
         ModeltestError: Something the user has to mend.
     """
-    resumed = find_run(options.resume, options.output_dir) if options.resume else None
-    if resumed:
-        refuse_locked(resumed)
+    resumed = _begun_run(options)
     plan = _eval_plan(options, progress, workers)
-    choice = choose(options.device)
-    device = make_device(choice, tensor_parallel.device_index())
+    choice, device = _device(plan, options)
     if plan.certified:
         device.use_deterministic_algorithms()
     cluster = Cluster(options.ray) if options.ray else None
-    if cluster:
-        # A run goes on with as many, though a node be lost: what finds no device is given up.
-        before = read_manifest(resumed).get("dp") if resumed and not options.dp else None
-        plan = replace(plan, dp=before or cluster.num_workers(options.dp, device.label))
-    else:
-        refuse_too_many_workers(plan.dp, choice, device)
-    tensor_parallel.refuse_too_many_ranks(plan.tp, choice, device)
+    plan = replace(plan, dp=_num_workers(options, resumed, choice, device, cluster))
     backend = make_backend(plan.model_settings.settings, plan.seed, device, plan.tp)
     if resumed:
-        place = place_from(read_manifest(resumed), resumed)
-        refuse_moved(place, resumed)
+        place = resumed.place
     else:
         place = plan_place(plan, backend.name, device.label, options.output_dir)
     lines = _plan_lines(plan, backend, device, choice.reason, place)
     if cluster:
         nodes = f"{cluster.num_nodes()} nodes of the Ray cluster at {cluster.address}"
         lines.append(f"workers   {plan.dp}, one {device.label} each, on {nodes}")
+    elif plan.dp > 1:
+        lines.append(f"workers   {plan.dp} on this host")
+    elif plan.tp > 1:
+        lines.append(f"ranks     {plan.tp}, over which the model is split")
     return Job(plan, backend, device, choice, place, lines, cluster)
+
+
+def _device(plan: EvalPlan, options: argparse.Namespace) -> tuple[Choice, Device]:
+    settings = plan.model_settings.settings
+    if not settings.is_service:
+        return tensor_parallel.own_device(options)
+    choice = choose_for(settings, options.device)
+    return choice, make_device(choice)
+
+
+@dataclass(frozen=True, slots=True)
+class _BegunRun:
+    """A run to be resumed: where it is, and with how many workers it was begun."""
+
+    place: RunPlace
+    dp: int
+
+
+def _begun_run(options: argparse.Namespace) -> _BegunRun | None:
+    if not options.resume:
+        return None
+    folder = find_run(options.resume, options.output_dir)
+    refuse_locked(folder)
+    manifest = read_manifest(folder)
+    place = place_from(manifest, folder)
+    refuse_moved(place, folder)
+    check_eval_manifest(manifest, folder)
+    return _BegunRun(place, manifest["dp"])
+
+
+def _num_workers(
+    options: argparse.Namespace,
+    resumed: _BegunRun | None,
+    choice: Choice,
+    device: Device,
+    cluster: Cluster | None,
+) -> int:
+    """As many as were asked for, else as a resumed run was begun with.
+
+    Raises:
+        DeviceError: The cluster has no such device.
+        UsageError: There are too few devices.
+    """
+    recorded = resumed.dp if resumed and not options.dp else None
+    asked = recorded or options.dp
+    try:
+        if cluster:
+            return cluster.num_workers(asked, device.label)
+        refuse_too_many_workers(asked or 1, choice, device, may_share=not recorded)
+    except UsageError as error:
+        if resumed and recorded:
+            raise UsageError(f"run {resumed.place.run_id} was begun with {error}") from error
+        raise
+    return asked or 1
 
 
 def _eval_plan(options: argparse.Namespace, progress: Progress, workers: DecodeWorkers) -> EvalPlan:
@@ -90,15 +140,20 @@ def _eval_plan(options: argparse.Namespace, progress: Progress, workers: DecodeW
     """
     model, task = load_settings(options)
     check_model(model.settings, model.where("model_path"))
+    notes = model_warnings(model.settings)
+    if model.settings.is_service:
+        refuse_local_options(options)
+        task, of_format = in_chat_format(task)
+        notes = (*of_format, *notes)
+    data = check_data(task, options.limit, progress, workers)
     return EvalPlan(
         task_settings=task,
         model_settings=model,
         task=make_task(task.name, task.settings),
-        data=check_data(task, options.limit, progress, workers),
+        data=replace(data, warnings=(*data.warnings, *notes)),
         seed=options.seed,
         limit=options.limit,
         certified=options.certified,
-        dp=options.dp or 1,
         tp=options.tp,
     )
 
@@ -115,10 +170,10 @@ def _plan_lines(
         f"task      {plan.task_settings.name}: {num}{part} samples, "
         f"{duration(data.audio_s)} of audio, {data.listing.layout}"
         + (f", {passed_over} files passed over (no audio)" if passed_over else ""),
-        f"model     {plan.model_settings.name}: {model.model_path or 'no model'}",
+        f"model     {plan.model_settings.name}: {model.whereabouts}",
         f"device    {device.label} {device.facts()['name']} ({reason})",
-        f"settings  {model.data_type}, attention {model.attention}, engine {model.engine}, "
-        f"batch size {model.batch_size}, prompt {plan.task_settings.settings.prompt_format}",
+        f"settings  {model.in_words}, batch size {model.batch_size}, prompt "
+        f"{plan.task_settings.settings.prompt_format}",
         f"run       {place.run_folder}",
     ]
     warnings = [*device.warnings(model.data_type), *data.warnings]
@@ -140,7 +195,7 @@ def show_first_sample(job: Job) -> None:
     plan = job.plan
     sample, clips = plan.data.samples[0], plan.data.facts[0]
     print(f"prompt    {one_line(job.backend.render(plan.task.prompt(), len(sample.audio)))}")
-    print(f"sample    {one_line(sample.sample_id)}, truth {one_line(sample.truth)}")
+    print(f"sample    {one_line(sample.sample_id)}, truth {one_line(sample.truth) or 'unknown'}")
     for source, clip in zip(sample.audio, clips, strict=True):
         print(
             f"clip      {one_line(source.name)}: {clip.duration_s:.2f} s, "

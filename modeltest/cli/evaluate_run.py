@@ -14,6 +14,7 @@ from modeltest.audio.workers import DecodeWorkers
 from modeltest.cli.evaluate_plan import Job
 from modeltest.cli.run_file_log import run_file_log
 from modeltest.cli.signals import Interrupted
+from modeltest.cli.tensor_parallel import dismiss_ranks
 from modeltest.errors import StorageError
 from modeltest.protocols import Progress
 from modeltest.records import Audio
@@ -75,7 +76,7 @@ def run(job: Job, options: argparse.Namespace, progress: Progress, workers: Deco
             for line in (f"started: {shlex.join(sys.argv)}", *job.lines):
                 log.info("%s", line)
             try:
-                _evaluate(job, work, logged, segment, _Support(clips, progress, workers))
+                _evaluate(job, work, segment, _Support(clips, progress, workers))
             except Interrupted as interruption:
                 with suppress(StorageError):  # the signal's exit code counts
                     segment.append(stop_record(f"interrupted by {interruption}"))
@@ -96,25 +97,22 @@ def _work(
         batch_size=plan.model_settings.settings.batch_size,
         truncate_long=plan.task_settings.settings.long_audio == "truncate",
         identity_sha256=identity_sha256,
-        done_keys=logged.keys,
-        num_failed=logged.num_failed,
+        logged=logged,
         max_failed=max_failed,
     )
 
 
-def _evaluate(
-    job: Job, work: Work, logged: LoggedReplies, segment: SegmentWriter, support: _Support
-) -> None:
+def _evaluate(job: Job, work: Work, segment: SegmentWriter, support: _Support) -> None:
     peak_bytes = job.device.peak_memory_bytes()
-    if len(work.done_keys) < len(work.samples):
+    if len(work.logged.keys) < len(work.samples):
         ask = _ask_workers if job.cluster or job.plan.dp > 1 else _ask
-        peak_bytes = ask(job, work, logged, segment, support)
+        peak_bytes = ask(job, work, segment, support)
+    else:
+        dismiss_ranks(job.device, job.plan.tp)
     segment.append(phase_record("end", 0.0, peak_memory_bytes=peak_bytes))
 
 
-def _ask(
-    job: Job, work: Work, logged: LoggedReplies, segment: SegmentWriter, support: _Support
-) -> int:
+def _ask(job: Job, work: Work, segment: SegmentWriter, support: _Support) -> int:
     """Evaluates in this process; returns its highest memory use, bytes."""
     segment.append(health_record("before", job.device.health()))
     start_s = time.perf_counter()
@@ -130,19 +128,18 @@ def _ask(
         job.device,
         segment,
         support.progress,
-        logged=logged,
         workers=support.workers,
         prefetch=ahead,
     )
     segment.append(health_record("after", job.device.health()))
+    if num_retries := job.backend.facts().get("num_retries"):
+        segment.append(phase_record("asked_again", 0.0, num_retries=num_retries))
     peak_bytes = job.device.peak_memory_bytes()
     job.backend.close()
     return peak_bytes
 
 
-def _ask_workers(
-    job: Job, work: Work, _logged: LoggedReplies, segment: SegmentWriter, support: _Support
-) -> int:
+def _ask_workers(job: Job, work: Work, segment: SegmentWriter, support: _Support) -> int:
     """Evaluates by workers with a model each; returns the highest memory use of one, bytes."""
     evaluation = ParallelEvaluation(
         work=work,

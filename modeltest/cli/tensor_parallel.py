@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from modeltest.errors import (
     EXIT_DEVICE,
     EXIT_INCOMPLETE,
     EXIT_OK,
+    EXIT_USAGE,
     DeviceError,
     UsageError,
     one_line,
@@ -37,11 +39,14 @@ from modeltest.errors import (
 if TYPE_CHECKING:
     from modeltest.devices.factory import Choice
     from modeltest.protocols import Device
+    from modeltest.settings.schema import ModelSettings
 
 SIZES = (1, 2, 4, 8)
+AUTO = "auto"
 DEFAULT_PORT = 20050
 
 _PIPE_VARIABLE = "MODELTEST_RANK_PIPE"
+_CHOICE_VARIABLE = "MODELTEST_CHOSEN_DEVICE"
 _POLL_S = 0.1
 # How long rank 0 may take to notice by itself that another one ended.
 _PATIENCE_S = 15.0
@@ -76,7 +81,13 @@ def other_role(options: argparse.Namespace) -> int | None:
         raise UsageError(
             "--tp splits one model, --dp and --ray run several whole ones; leave one of them out"
         )
-    if options.dry_run:
+    settings = _checked_model(options)
+    if settings.is_service:  # has its own ranks; another number is refused later
+        options.tp = 1 if options.tp == AUTO else options.tp
+        return None
+    if options.tp == AUTO:
+        options.tp = _own_size(options)
+    if options.tp == 1 or options.dry_run:
         return None
     rank = os.environ.get("RANK")
     if rank is None:
@@ -88,7 +99,36 @@ def other_role(options: argparse.Namespace) -> int | None:
         )
     if _PIPE_VARIABLE in os.environ:
         threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
-    return None if rank == "0" else _follow(options)
+    return None if rank == "0" else _follow(options, settings)
+
+
+def number_or_auto(text: str) -> int | str:
+    """The value of `--tp`, for argparse."""
+    return text if text == AUTO else int(text)
+
+
+def own_device(options: argparse.Namespace) -> tuple[Choice, Device]:
+    """What this process computes on; rank 0 chooses the kind for all ranks.
+
+    Raises:
+        DeviceError: It cannot be had, or there are too few for the ranks.
+        UsageError: The environment's variables contradict themselves, or the device cannot
+            work with others.
+    """
+    from modeltest.devices.factory import choose, make_device
+
+    rank = os.environ.get("RANK") if options.tp > 1 and not options.dry_run else None
+    if rank not in {None, "0"}:
+        choice = _choice_of_rank_0(options.tp)
+        return choice, make_device(choice, device_index())
+    choice = _handed_down() or choose(options.device)
+    device = make_device(choice, device_index())
+    refuse_too_many_ranks(options.tp, choice, device)
+    if rank:
+        from modeltest.backends.transformers.tensor_parallel import share_kind
+
+        share_kind(options.tp, choice.kind)
+    return choice, device
 
 
 def device_index() -> int:
@@ -123,6 +163,14 @@ def refuse_too_many_ranks(size: int, choice: Choice, device: Device) -> None:
     refuse_tensor_parallel(str(device.facts()["name"]), size)
 
 
+def dismiss_ranks(device: Device, size: int) -> None:
+    """Rank 0, when nothing is left to do: lets the others, which wait to load, end in order."""
+    from modeltest.backends.transformers.tensor_parallel import Ranks
+
+    if size > 1:
+        Ranks(device, size).leave()
+
+
 def announce(run_folder: Path) -> None:
     """Tells the process that started this rank which run to continue, should this one be killed."""
     pipe = os.environ.pop(_PIPE_VARIABLE, "")
@@ -131,20 +179,93 @@ def announce(run_folder: Path) -> None:
         os.close(int(pipe))
 
 
-def _follow(options: argparse.Namespace) -> int:
-    from modeltest.backends.factory import check_model, follow_first_rank
-    from modeltest.backends.transformers.tensor_parallel import RankLostError
+def _own_size(options: argparse.Namespace) -> int:
+    """`--tp auto`: as a resumed run was begun, else all visible devices of the kind chosen.
+
+    Raises:
+        ModeltestError: No model can be split over so many, or none can be had.
+    """
+    from modeltest.devices.factory import choose
+    from modeltest.runlog.find import find_run
+    from modeltest.runlog.manifest import place_from, read_manifest
+
+    if "RANK" in os.environ:
+        raise UsageError(
+            f"--tp {AUTO}, but RANK={one_line(os.environ['RANK'])} in the environment; give --tp "
+            "the number of ranks that were started, or unset RANK"
+        )
+    if options.resume:
+        folder = find_run(options.resume, options.output_dir)
+        size = place_from(read_manifest(folder), folder).tp
+    else:
+        choice = choose(options.device)
+        size = choice.num_devices
+        # For rank 0, or for this process if it stays alone: asking again would take as long.
+        os.environ[_CHOICE_VARIABLE] = json.dumps(asdict(choice))
+    if size not in SIZES:
+        raise UsageError(
+            f"the number of visible devices is {size}, but a model can be split over 1, 2, 4 or "
+            "8: choose with --tp, or give each device a whole model with --dp"
+        )
+    # For the ranks, and for the command that continues the run.
+    sys.argv[:] = _with_size(sys.argv, size)
+    return size
+
+
+def _with_size(words: list[str], size: int) -> list[str]:
+    given = list(words)
+    for index, word in enumerate(words):
+        if word == AUTO and words[index - 1] == "--tp":
+            given[index] = str(size)
+        elif word == f"--tp={AUTO}":
+            given[index] = f"--tp={size}"
+    return given
+
+
+def _handed_down() -> Choice | None:
+    from modeltest.devices.factory import Choice
+
+    text = os.environ.pop(_CHOICE_VARIABLE, "")
+    return Choice(**json.loads(text)) if text else None
+
+
+def _choice_of_rank_0(size: int) -> Choice:
+    from modeltest.devices.factory import choose
+    from modeltest.devices.probe import import_torch_alone
+
+    import_torch_alone()  # what else it takes depends on the kind
+    from modeltest.backends.transformers.tensor_parallel import share_kind
+
+    kind = share_kind(size)
+    try:
+        return choose(kind)
+    except DeviceError as error:
+        raise DeviceError(
+            f"rank {os.environ['RANK']} cannot compute on {kind} as rank 0 does: {error}"
+        ) from error
+
+
+def _checked_model(options: argparse.Namespace) -> ModelSettings:
+    """What is wrong is said before devices are asked and before a library reads the checkpoint."""
+    from modeltest.backends.factory import check_model
     from modeltest.cli.options import load_settings
-    from modeltest.devices.factory import choose, make_device
 
     model, _ = load_settings(options)
-    check_model(model.settings, model.where("model_path"))  # before any library reads a file of it
-    device = make_device(choose(options.device), device_index())
-    if options.certified:
-        device.use_deterministic_algorithms()
+    check_model(model.settings, model.where("model_path"))
+    return model.settings
+
+
+def _follow(options: argparse.Namespace, settings: ModelSettings) -> int:
+    from modeltest.backends.factory import follow_first_rank
+    from modeltest.backends.transformers.tensor_parallel import RankLostError
+
     try:
-        follow_first_rank(model.settings, options.seed, device, options.tp)
-    except RankLostError:  # the rank that failed says why
+        _, device = own_device(options)
+        if options.certified:
+            device.use_deterministic_algorithms()
+        follow_first_rank(settings, options.seed, device, options.tp)
+    except RankLostError as error:  # the rank that failed says why
+        _say(str(error))
         return EXIT_INCOMPLETE
     # The libraries' own ends, which may crash when a driver is in a hurry, are nobody's concern.
     os._exit(EXIT_OK)
@@ -194,12 +315,13 @@ class _Ranks:
         """Waits for rank 0 and says what happened to it, or to the others, if they fail.
 
         Returns:
-            Rank 0's exit code; EXIT_DEVICE where it was killed or had to be.
+            Rank 0's exit code; EXIT_DEVICE where it was killed or had to be, and EXIT_USAGE
+            where that was for a mistake that another rank alone could see.
         """
         first, patience_ends_s = self._processes[0], 0.0
         while first.poll() is None:
             now_s = time.monotonic()
-            if not patience_ends_s and any(self._failed()):
+            if not patience_ends_s and self._failed():
                 patience_ends_s = now_s + _PATIENCE_S
             if patience_ends_s and now_s > patience_ends_s:
                 break
@@ -213,6 +335,8 @@ class _Ranks:
             self._show_failures()
         if code is not None and code >= 0:
             return code
+        if code is None and EXIT_USAGE in self._failed().values():  # found before ranks meet
+            return EXIT_USAGE
         self.kill()
         folder = self._run_folder()
         return resumable(folder, lambda: EXIT_DEVICE) if folder else EXIT_DEVICE
@@ -251,9 +375,10 @@ class _Ranks:
             )
         )
 
-    def _failed(self) -> list[int]:
-        """The ranks above 0 that ended, and not in order."""
-        return [rank for rank, p in enumerate(self._processes) if rank and p.poll()]
+    def _failed(self) -> dict[int, int]:
+        """Exit codes of the ranks above 0 that ended, and not in order."""
+        ended = {rank: process.poll() for rank, process in enumerate(self._processes) if rank}
+        return {rank: code for rank, code in ended.items() if code}
 
     @staticmethod
     def _await(processes: list[subprocess.Popen[bytes]]) -> None:
@@ -266,8 +391,7 @@ class _Ranks:
         code = self._processes[0].returncode
         if code is not None and code < 0:
             _say(f"rank 0 was ended by {signal.Signals(-code).name}")
-        for rank in self._failed():
-            code = self._processes[rank].returncode
+        for rank, code in self._failed().items():
             last = _last_line(self._messages[rank - 1])
             if code < 0:
                 _say(f"rank {rank} was ended by {signal.Signals(-code).name}")

@@ -24,14 +24,17 @@ def machine(tmp_path, checkout):
     return {"PYTHONPATH": os.pathsep.join((str(packages), str(checkout)))}
 
 
-def test_an_evaluation_runs_on_the_cpu_and_says_why(modeltest, tmp_path, machine):
-    done = modeltest(
-        tmp_path, "eval", "vocalsound_mini", "qwen2_audio_tiny", "--limit", "2", **machine
-    )
+def test_an_evaluation_runs_on_the_cpu_and_says_why(mm_run, tmp_path, machine):
+    """As one process, however many NPUs there are."""
+    (tmp_path / "mine.yaml").write_text("extends: qwen2_audio_tiny\n")
+    done = mm_run(tmp_path, "vocalsound_mini", "mine.yaml", "--limit", "2", **machine)
     assert done.code == 0, done.err
     assert f"({REASON}; using cpu)" in done.err
     manifest = json.loads((done.run_folder / "manifest.json").read_text())
     assert manifest["device"]["kind"] == "cpu"
+    assert manifest["place"]["tp"] == 1
+    started = (done.run_folder / "run.log").read_text(encoding="utf-8").splitlines()[0]
+    assert started.endswith("--limit 2 --tp 1")  # it was left to modeltest, which counted
     assert manifest["packages"]["torch_npu"] == "2.13.0"
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,9 @@ from pathlib import Path
 import pandas
 import pytest
 
+import modeltest as package
+
+PACKAGED_MODEL = Path(package.__file__).parent / "assets" / "qwen2_audio_tiny"
 ARGUMENTS = ("eval", "vocalsound_mini", "qwen2_audio_tiny", "--dtype", "fp32", "--tp", "2")
 LONG = (*ARGUMENTS, "--bs", "1", "--limit", "40")
 ENDS = {  # what happens to the run: exit code, seconds that it may take, what is said
@@ -104,19 +108,68 @@ def test_the_ranks_end_when_the_command_is_killed(start, tmp_path):
     until(lambda: not any(map(is_running, ranks.values())), seconds=20)
 
 
-def test_torchrun_may_start_the_ranks(checkout, tmp_path, golden_replies):
+@pytest.fixture
+def torchrun(checkout, tmp_path):
+    """`torchrun … -m modeltest ARGUMENTS` on two ranks, of which rank 1 alone could use NPUs."""
+    package = tmp_path / "packages" / "torch_npu"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        "import os, types, torch\n"
+        "if os.environ.get('RANK') != '1': raise ImportError('there is no NPU')\n"
+        "torch.npu = types.ModuleType('torch.npu')\n"
+        "torch.npu.is_available = lambda: True\n"
+        "torch.npu.device_count = lambda: 2\n"
+    )
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     port = ["--master-addr", "127.0.0.1", "--master-port", os.environ["MASTER_PORT"]]
-    done = subprocess.run(
-        [*command, *port, "-m", "modeltest", *ARGUMENTS, "--limit", "5"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(checkout)}, capture_output=True,
-        text=True, check=False, timeout=150,
-    )  # fmt: skip
+    path = os.pathsep.join([str(package.parent), str(checkout)])
+
+    def run(*arguments):
+        return subprocess.run(
+            [*command, *port, "-m", "modeltest", *arguments],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+            check=False, timeout=150,
+        )  # fmt: skip
+
+    return run
+
+
+def test_torchrun_may_start_the_ranks(torchrun, tmp_path, golden_replies):
+    arguments = (*ARGUMENTS, "--limit", "5")
+    done = torchrun(*arguments)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("LIMITED: 5 of 120 samples")
     outputs = outputs_of(tmp_path)
     assert len(outputs) == 5
     assert outputs.items() <= golden_replies["raw"].items()
+    # Nothing is left to do, for which no rank may wait.
+    again = torchrun(*arguments, "--resume", "last")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.startswith("LIMITED: 5 of 120 samples")
+
+
+def test_torchrun_has_one_exit_code_for_all_failures(torchrun, modeltest, tmp_path):
+    arguments = (*ARGUMENTS, "--set", "promt=x")
+    own, torchs = modeltest(tmp_path, *arguments), torchrun(*arguments)
+    assert (own.code, torchs.returncode) == (2, 1)
+    assert "did you mean 'prompt'" in torchs.stderr
+
+
+def test_a_checkpoint_that_only_rank_1_finds_damaged(modeltest, tmp_path):
+    shutil.copytree(PACKAGED_MODEL, tmp_path / "of rank 0")
+    shutil.copytree(PACKAGED_MODEL, tmp_path / "of rank 1")
+    weights = tmp_path / "of rank 1" / "model.safetensors"
+    os.truncate(weights, 1000)
+    settings = f"extends: qwen2_audio_tiny\nmodel_path: {tmp_path}/of rank ${{RANK:-0}}\n"
+    (tmp_path / "mine.yaml").write_text(settings)
+    start_s = time.monotonic()
+    done = modeltest(tmp_path, "eval", "vocalsound_mini", "mine.yaml", "--tp", "2")
+    assert time.monotonic() - start_s < 60
+    assert done.code == 2
+    [line] = done.err.splitlines()
+    assert line.startswith("modeltest: ")
+    assert f"{weights}: not a whole safetensors file" in line
+    assert not list(tmp_path.glob("outputs/*")), "nothing was run"
 
 
 def test_a_model_is_split_by_powers_of_two(modeltest, tmp_path):

@@ -1,6 +1,7 @@
 """One of two ranks: answers clips with each engine; rank 0 prints what it saw as JSON.
 
-Rank 1's head is turned round, so that by itself it would choose other tokens than rank 0.
+Rank 1's head is turned round, so that by itself it would choose other tokens than rank 0. In the
+end there is nothing to do, and rank 1 must not load for that.
 """
 
 import json
@@ -10,6 +11,7 @@ from pathlib import Path
 from modeltest.audio.decode import decode
 from modeltest.backends.transformers.backend import TransformersBackend, TransformersSettings
 from modeltest.backends.transformers.fast import only
+from modeltest.cli.tensor_parallel import dismiss_ranks
 from modeltest.devices.cpu import CpuDevice
 from modeltest.records import AudioSource, Request
 from modeltest.settings.load import load_task
@@ -20,6 +22,11 @@ class OtherHead(TransformersBackend):
     def load(self):
         super().load()
         self.model.get_output_embeddings().weight.data.neg_()
+
+
+class NothingToDo(TransformersBackend):
+    def load(self):
+        raise AssertionError("there is nothing to load for")
 
 
 def answer(backend, clips):
@@ -36,13 +43,20 @@ def answer(backend, clips):
     loaded = load_task("vocalsound_mini")
     task = make_task(loaded.name, loaded.settings)
     heard = {clip.stem: decode(AudioSource(clip.name, path=clip), 16_000) for clip in clips}
-    replies = backend.generate(
-        [Request(name, (clip,), task.prompt(), task.generation()) for name, clip in heard.items()]
-    )
+    told = [""] * len(heard)
+
+    def tell(row, piece):
+        told[row] += piece
+
+    requests = [
+        Request(name, (clip,), task.prompt(), task.generation()) for name, clip in heard.items()
+    ]
+    replies = backend.generate(requests, on_text=tell)
     layer = only(backend.model, "Qwen2Model").layers[0]
     return {
         "logits": logits,
         "texts": {reply.sample_id: reply.text for reply in replies},
+        "told": dict(zip(heard, told, strict=True)),
         "shapes": {name: list(getattr(layer.self_attn, name).weight.shape)
                    for name in ("q_proj", "k_proj", "o_proj")},
         "facts": dict(backend.facts()),
@@ -59,7 +73,10 @@ def main(rank, model, clips):
             backend = TransformersBackend(settings, CpuDevice())
             seen[engine] = answer(backend, [Path(clip) for clip in clips])
             backend.close()
-    if not rank:
+    if rank:
+        NothingToDo(settings, CpuDevice()).follow()
+    else:
+        dismiss_ranks(CpuDevice(), 2)
         print(json.dumps(seen))
 
 

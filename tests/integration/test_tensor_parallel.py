@@ -58,7 +58,9 @@ def test_the_replies_are_one_ranks_and_rank_0_decides(
     two_ranks, golden_replies, mini_clips, engine
 ):
     names = [clip.stem for clip in mini_clips[:NUM_CLIPS]]
-    assert two_ranks[engine]["texts"] == {name: golden_replies["raw"][name] for name in names}
+    expected = {name: golden_replies["raw"][name] for name in names}
+    assert two_ranks[engine]["texts"] == expected
+    assert two_ranks[engine]["told"] == expected  # as it came
 
 
 def test_each_rank_holds_half_of_the_heads(two_ranks, backend):
@@ -96,3 +98,19 @@ def test_no_failure_in_a_rank_is_a_samples(failure, kind, message):
     ranks.rank, ranks.size, ranks._device = 1, 2, CpuDevice()
     with pytest.raises(kind, match=message), ranks.failing_together():
         raise failure
+
+
+@pytest.mark.parametrize(
+    ("rank", "kind", "message"),
+    [
+        ("0", DeviceError, "^the 2 ranks do not find each other: .* MASTER_ADDR"),
+        ("1", tensor_parallel.RankLostError, "^another rank .* MASTER_ADDR"),
+    ],
+)
+def test_ranks_that_do_not_meet(monkeypatch, rank, kind, message):
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(DeviceError, match=message) as caught:
+        tensor_parallel.share_kind(2, "cpu")
+    assert type(caught.value) is kind

@@ -48,7 +48,7 @@ def test_arguments_reach_the_command_unchanged(project, tmp_path, echoing_python
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     passed = (tmp_path / "arguments").read_text().split("\0")[:-1]
-    assert passed[passed.index("eval") + 1 :] == arguments
+    assert passed[passed.index("eval") + 1 :] == [*arguments, "--tp", "auto"]
     launcher = (tmp_path / "arguments.launcher").read_text()
     words = subprocess.run(
         ["bash", "-c", f"printf '%s\\0' {launcher}"], capture_output=True, text=True, check=True

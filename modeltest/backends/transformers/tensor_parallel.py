@@ -15,11 +15,13 @@ are everybody's, so that no rank ends a batch earlier than another for a roundin
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,8 @@ _PLAN = {
 # Ranks may load at different speeds, and wait for each batch while rank 0 makes it.
 _TIMEOUT = timedelta(minutes=30)
 _NAMES = ("num_heads", "num_key_value_heads", "hidden_size")
+_KIND = "modeltest/device_kind"
+_LOAD = {"load": True}
 
 
 class RankLostError(DeviceError):
@@ -73,6 +77,7 @@ class Ranks:
 
         Raises:
             DeviceError: They do not come together.
+            RankLostError: The same, for the ranks above 0.
         """
         import torch.distributed as dist
 
@@ -84,10 +89,23 @@ class Ranks:
         try:
             dist.init_process_group(backends, world_size=size, timeout=_TIMEOUT)
         except (RuntimeError, ValueError) as error:
-            detail = one_line(" ".join(str(error).split()))[:300]
-            raise DeviceError(f"the {size} ranks do not find each other: {detail}") from error
+            raise _apart(size, error) from error
         self.rank, self.size = dist.get_rank(), size
         self._device = device
+
+    def let_load(self) -> None:
+        """Rank 0: there is something to do."""
+        self._send_header(_LOAD)
+
+    def shall_load(self) -> bool:
+        """The others: waits until rank 0 knows whether there is anything to do.
+
+        Raises:
+            RankLostError: Rank 0 is gone.
+        """
+        with self.failing_together():
+            header = self._receive_header()
+        return header == _LOAD
 
     def ask(self, generation: Generation, tensors: Mapping[str, Any]) -> None:
         """Rank 0: sends a batch to the others."""
@@ -177,6 +195,45 @@ class Ranks:
         _broadcast(text)
         header: dict[str, Any] = json.loads(bytes(text.tolist()))
         return header
+
+
+def share_kind(size: int, kind: str | None = None) -> str:
+    """Rank 0's kind of device, on every rank; the group, which depends on it, comes later.
+
+    Args:
+        size: How many ranks there are.
+        kind: Rank 0's; the others leave it out and wait for it.
+
+    Raises:
+        DeviceError: The ranks do not come together.
+        RankLostError: The same, for the ranks above 0.
+    """
+    try:
+        store = _meeting_place()
+        if kind is not None:
+            store.set(_KIND, kind)
+        return str(store.get(_KIND).decode())
+    except (RuntimeError, ValueError) as error:
+        raise _apart(size, error) from error
+
+
+@cache
+def _meeting_place() -> Any:
+    """The store by which ranks tell each other things; kept, since rank 0 may be its server.
+
+    The group shares the server, of which torch has one per process and port.
+    """
+    import torch.distributed as dist
+
+    store, _, _ = next(dist.rendezvous("env://", timeout=_TIMEOUT))
+    return store
+
+
+def _apart(size: int, error: Exception) -> DeviceError:
+    detail = one_line(" ".join(str(error).split()))[:300]
+    if os.environ.get("RANK") != "0":  # rank 0's failure may be all there is to say
+        return RankLostError(f"{LOST} ({detail})")
+    return DeviceError(f"the {size} ranks do not find each other: {detail}")
 
 
 def refuse_uneven(path: Path, size: int) -> None:

@@ -1,16 +1,26 @@
 """Which part of a `--tp` command a process is, and what keeps the ranks from being started."""
 
+import json
 import socket
+import sys
 from argparse import Namespace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from modeltest.backends.factory import make_backend
+from modeltest.backends.transformers import tensor_parallel as group
 from modeltest.cli import tensor_parallel
+from modeltest.cli.main import main
+from modeltest.devices import factory
+from modeltest.devices import probe as probing
 from modeltest.devices.cpu import CpuDevice
 from modeltest.devices.factory import Choice
+from modeltest.devices.why_not import NOT_INSTALLED
 from modeltest.errors import DeviceError, ModelError, UsageError
+from modeltest.runlog.layout import RunPlace
+from modeltest.runlog.manifest import place_record, write_manifest
 from modeltest.settings.load import load_model
 
 
@@ -20,8 +30,11 @@ def _no_ranks(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def options(tp, dry_run=False, dp=None, ray=None):
-    return Namespace(tp=tp, dp=dp, ray=ray, dry_run=dry_run)
+def options(tp, **others):
+    given = {"task": "vocalsound_mini", "model": "qwen2_audio_tiny", "device": "auto"}
+    switches = {"dp": None, "ray": None, "dry_run": False, "resume": None}
+    files = {"overrides": [], "config_dir": None, "output_dir": Path("outputs")}
+    return Namespace(tp=tp, **{**given, **switches, **files, **others})
 
 
 def test_one_process_does_it_all_unless_it_shall_not(monkeypatch):
@@ -90,3 +103,148 @@ def test_a_rank_takes_the_device_of_its_number(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "")
     with pytest.raises(UsageError, match="LOCAL_RANK=: not a number"):
         tensor_parallel.device_index()
+
+
+@pytest.fixture
+def chosen(monkeypatch):
+    """Lets modeltest find devices, and tells what was asked and how many ranks were started."""
+    asked, started = [], []
+    monkeypatch.setattr(tensor_parallel, "_run_ranks", lambda size: started.append(size) or 0)
+    monkeypatch.setattr(sys, "argv", ["modeltest", "eval", "t", "m", "--tp", "auto"])
+    monkeypatch.setenv("MODELTEST_CHOSEN_DEVICE", "")
+
+    def found(choice):
+        monkeypatch.setattr(factory, "choose", lambda kind: asked.append(kind) or choice)
+        return SimpleNamespace(asked=asked, started=started)
+
+    return found
+
+
+def test_auto_is_every_device_that_can_be_used(chosen):
+    seen = chosen(Choice("npu", "eight visible", 8))
+    assert tensor_parallel.other_role(options("auto")) == 0
+    assert seen.started == [8]
+    assert sys.argv == ["modeltest", "eval", "t", "m", "--tp", "8"]  # the ranks' command line
+
+
+def test_auto_is_one_process_on_a_cpu_which_asks_no_second_time(chosen):
+    """Its devices may have files below /dev all the same."""
+    on_cpu = Choice("cpu", "torch_npu is installed but CANN is not; using cpu")
+    seen, given = chosen(on_cpu), options("auto")
+    assert tensor_parallel.other_role(given) is None
+    assert given.tp == 1
+    assert sys.argv[-2:] == ["--tp", "1"]
+    choice, device = tensor_parallel.own_device(given)
+    assert (choice, device.kind) == (on_cpu, "cpu")
+    assert (seen.asked, seen.started) == (["auto"], [])
+
+
+def test_the_device_that_is_asked_for_is_counted(chosen):
+    seen = chosen(Choice("cuda", "asked for", 2))
+    sys.argv[-2:] = ["--tp=auto", "--device", "auto"]
+    assert tensor_parallel.other_role(options("auto", device="cuda")) == 0
+    assert (seen.asked, seen.started) == (["cuda"], [2])
+    assert sys.argv[-3:] == ["--tp=2", "--device", "auto"]
+
+
+def test_devices_over_which_no_model_can_be_split(chosen):
+    seen = chosen(Choice("npu", "three visible", 3))
+    with pytest.raises(UsageError, match=r"visible devices is 3, .*1, 2, 4 or 8: .*--tp, .*--dp"):
+        tensor_parallel.other_role(options("auto"))
+    assert seen.started == []
+
+
+def test_auto_continues_a_run_as_it_was_begun(chosen, tmp_path):
+    seen = chosen(Choice("cpu", "other devices are not needed to know"))
+    place = RunPlace(tmp_path, "day", "run", "m", "t", "null", "CPU", "fp32", batch_size=8, tp=4)
+    place.run_folder.mkdir(parents=True)
+    manifest = {"schema_version": 2, "command": "eval", "place": place_record(place)}
+    write_manifest(place.run_folder, manifest)
+    assert tensor_parallel.other_role(options("auto", resume=str(place.run_folder))) == 0
+    assert (seen.asked, seen.started) == ([], [4])
+
+
+def test_wrong_settings_are_said_before_any_device_is_asked(chosen):
+    seen = chosen(Choice("cpu", ""))
+    with pytest.raises(UsageError, match="leave one of them out"):
+        tensor_parallel.other_role(options("auto", dp=2))
+    with pytest.raises(UsageError, match="unknown model 'nothing'"):
+        tensor_parallel.other_role(options("auto", model="nothing"))
+    assert seen.asked == []
+
+
+def test_auto_is_nothing_for_ranks_that_are_started(monkeypatch, chosen):
+    """Each would count for itself."""
+    seen = chosen(Choice("npu", "", 8))
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(UsageError, match=r"--tp auto, but RANK=1 .* the number of ranks"):
+        tensor_parallel.other_role(options("auto"))
+    assert seen.asked == []
+
+
+@pytest.mark.parametrize("text", ["3", "0", "all", "", "-1"])
+def test_what_is_no_size_is_refused(capsys, text):
+    with pytest.raises(SystemExit, match="2"):
+        main(["eval", "t", "m", f"--tp={text}"])
+    assert "argument --tp: invalid" in capsys.readouterr().err
+
+
+@pytest.fixture
+def as_rank_1(monkeypatch):
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(probing, "import_torch_alone", lambda: None)
+
+
+@pytest.mark.parametrize("asked", ["auto", "npu"])
+def test_a_rank_takes_the_kind_of_rank_0(monkeypatch, as_rank_1, asked):
+    """Its own choice would be another one."""
+    monkeypatch.setattr(group, "share_kind", lambda size, kind=None: "cpu")
+    monkeypatch.setattr(factory, "probe", lambda: pytest.fail("a CPU needs no looking for"))
+    choice, device = tensor_parallel.own_device(options(2, device=asked))
+    assert (choice.kind, device.kind) == ("cpu", "cpu")
+
+
+def test_a_rank_that_cannot_have_the_kind_of_rank_0_names_it(monkeypatch, as_rank_1, capsys):
+    monkeypatch.setattr(group, "share_kind", lambda size, kind=None: "npu")
+    found = probing.Probe("2.13.0", no_npu=NOT_INSTALLED, no_cuda=NOT_INSTALLED)
+    monkeypatch.setattr(factory, "probe", lambda: found)
+    code = main(["eval", "vocalsound_mini", "qwen2_audio_tiny", "--tp", "2"])
+    assert code == 5
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        "modeltest: rank 1 cannot compute on npu as rank 0 does: "
+        "--device npu: torch_npu is not installed"
+    )
+
+
+def test_rank_0_tells_the_kind_that_it_chose(monkeypatch):
+    told = []
+    monkeypatch.setattr(group, "share_kind", lambda *kind: told.append(kind))
+    monkeypatch.setattr(factory, "choose", lambda kind: Choice("cpu", f"{kind} was asked"))
+    monkeypatch.setenv("RANK", "0")
+    choice, _ = tensor_parallel.own_device(options(2, device="auto"))
+    assert (choice.reason, told) == ("auto was asked", [(2, "cpu")])
+    tensor_parallel.own_device(options(2, dry_run=True, device="auto"))
+    tensor_parallel.own_device(options(1, device="auto"))
+    assert len(told) == 1  # one process shows a plan, or does it all
+
+
+@pytest.mark.parametrize("damage", ["cut", "code"])
+def test_a_rank_reads_nothing_of_a_checkpoint_that_is_damaged_or_runs_code(
+    monkeypatch, as_rank_1, capsys, checkpoint, damage
+):
+    """Each rank reads a folder, which on another host may hold other files than rank 0's."""
+    if damage == "cut":
+        (checkpoint / "model.safetensors").write_bytes(b"\x40")
+    else:
+        config = json.loads((checkpoint / "config.json").read_text())
+        (checkpoint / "config.json").write_text(json.dumps({**config, "auto_map": {"a": "b.C"}}))
+    monkeypatch.setattr(group, "share_kind", lambda size: pytest.fail("it waits for rank 0"))
+    model = ("qwen2_audio_tiny", "--set", f"model.model_path={checkpoint}")
+    assert main(["eval", "vocalsound_mini", *model, "--tp", "2"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("modeltest: ")
+    assert str(checkpoint) in line
+    assert {"cut": "not a whole safetensors file", "code": "auto_map"}[damage] in line
