@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from modeltest.records import (
     Aggregate,
@@ -15,6 +15,9 @@ from modeltest.records import (
     Score,
     StageWork,
 )
+
+OnText = Callable[[int, str], None]
+"""Told the place of a request in its batch and the next piece of its reply's text."""
 
 
 class Task(Protocol):
@@ -32,7 +35,12 @@ class Task(Protocol):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Every label that can be right, in the order of the choices."""
+        """Every label that can be right, in the order of the choices; none to transcribe."""
+        ...
+
+    @property
+    def num_clips(self) -> int:
+        """Clips of every sample."""
         ...
 
     def prompt(self) -> Prompt:
@@ -90,13 +98,21 @@ class Backend(Protocol):
         """
         ...
 
-    def generate(self, requests: Sequence[Request], prepared: Any = None) -> list[Response]:
+    def generate(
+        self,
+        requests: Sequence[Request],
+        prepared: Any = None,
+        on_text: OnText | None = None,
+    ) -> list[Response]:
         """Replies in the order of the requests, one each; times are read after draining.
 
         Args:
             requests: The batch.
             prepared: What `prepare` made of the same requests; made here when left out. The
                 time that it took is part of the replies' times either way.
+            on_text: Told of each piece of text as soon as it is there, from whichever thread;
+                the pieces of a reply add up to its text. Never given where speed is measured:
+                looking at every token waits for the device.
         """
         ...
 
@@ -125,6 +141,28 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Frees what `load` took."""
+        ...
+
+
+@runtime_checkable
+class Service(Backend, Protocol):
+    """A backend that asks a service, which answers many requests at a time."""
+
+    def limit_in_flight(self, num_requests: int) -> None:
+        """Lets `generate` keep so many requests on their way and hold the others back.
+
+        Each reply lets the next request go, until all are answered: a closed loop.
+        """
+        ...
+
+    @property
+    def can_ignore_eos(self) -> bool:
+        """Whether the service can go on behind the end token."""
+        ...
+
+    @property
+    def is_on_this_host(self) -> bool:
+        """Whether the service runs beside its client, whose load then is its own."""
         ...
 
 

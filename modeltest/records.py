@@ -88,7 +88,7 @@ class Sample:
     Attributes:
         sample_id: Stable and unique within the task.
         audio: Undecoded clips, in prompt order.
-        truth: Label of the right choice.
+        truth: Label of the right choice, or what is said; empty where nobody knows.
         metadata: What is known of it (speaker, gender, age, …); strings only.
     """
 
@@ -99,6 +99,21 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """A question of a dialogue that was answered before.
+
+    Attributes:
+        text: The question.
+        num_clips: Clips that came with it.
+        reply: What the model said.
+    """
+
+    text: str
+    num_clips: int
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """What is asked, before a model's own tags or chat template surround it.
 
@@ -106,10 +121,12 @@ class Prompt:
         text: For `raw` the whole input with `AUDIO_PLACEHOLDER` for each clip; for
             `chat` the user's question alone, the clips come before it.
         format: `raw` (no chat template) or `chat`.
+        turns: What was said before, `chat` only; the request's first clips are theirs.
     """
 
     text: str
     format: PromptFormat
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,17 +182,34 @@ class StageTimes:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamTimes:
+    """When the pieces of one streamed reply arrived, seconds on the client's clock.
+
+    Attributes:
+        ttft_s: From sending the request to the first piece that is not empty.
+        gap_s: Between one piece and the next (inter-token latency), `(pieces - 1,)`; a
+            service may put several tokens into a piece.
+    """
+
+    ttft_s: float
+    gap_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Timing:
     """Durations of one request, from a monotonic clock read after the device was drained.
 
     Attributes:
         e2e_s: From the batch's request to its replies as text, features included, decoding
             of the audio file excluded. All requests of a batch share it.
+            Of a service it is each request's own, from sending it to its last byte.
         stages: Where it went; None where the backend cannot tell.
+        stream: When a service's streamed reply arrived; None elsewhere.
     """
 
     e2e_s: float
     stages: StageTimes | None = None
+    stream: StreamTimes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,13 +262,17 @@ class Score:
     """Whether one reply is right, by our answer rule and by the original tool's.
 
     Attributes:
-        answer: Label that the task read out of the reply; None is unparsed (or failed).
+        answer: Label, or words, that the task read out of the reply; None is unparsed (or
+            failed).
         correct: `answer` is the truth. Never true for an unparsed or failed sample.
         legacy_answer: Label by the original tool's rule.
         legacy_correct: The original rule's verdict on the same reply.
         option_answer: Label of the option whose first token has the highest logit, whatever
             the reply says; None where the backend gives no logits.
         option_correct: `option_answer` is the truth.
+        num_word_edits: Words to substitute, delete and insert until what is said becomes the
+            answer; None where it is not known what is said, or nothing was to be transcribed.
+        num_reference_words: Words of what is said; None in the same cases.
     """
 
     answer: str | None
@@ -243,6 +281,8 @@ class Score:
     legacy_correct: bool
     option_answer: str | None = None
     option_correct: bool = False
+    num_word_edits: int | None = None
+    num_reference_words: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from modeltest.backends.service.from_settings import (
+    check_service,
+    make_service_backend,
+    service_warnings,
+)
 from modeltest.backends.transformers.model_folder import check_model_folder
 from modeltest.errors import ModelError
 from modeltest.protocols import Backend, Device
@@ -20,16 +25,26 @@ def check_model(settings: ModelSettings, where: str) -> None:
     """
     if settings.backend == "transformers":
         check_model_folder(settings.model_path, where)
+    if settings.is_service:
+        check_service(settings, where)
 
 
-def make_backend(settings: ModelSettings, seed: int, device: Device, tp: int = 1) -> Backend:
-    """Makes the backend; loads the processor but no weights.
+def model_warnings(settings: ModelSettings) -> tuple[str, ...]:
+    """What a user should know before the model is asked; a line each."""
+    return service_warnings(settings) if settings.is_service else ()
+
+
+def make_backend(
+    settings: ModelSettings, seed: int, device: Device, tp: int = 1, *, measuring: bool = False
+) -> Backend:
+    """Makes the backend; loads the processor but no weights, contacts no service.
 
     Args:
         settings: The model's settings, command-line options applied; checked.
         seed: Seeds the backend's random numbers.
         device: Where the model goes.
         tp: Tensor-parallel ranks, of which this process is one.
+        measuring: Its speed is measured: a service is asked once and streams its replies.
 
     Raises:
         ModelError: The model cannot be used, or not by so many ranks.
@@ -40,6 +55,8 @@ def make_backend(settings: ModelSettings, seed: int, device: Device, tp: int = 1
         from modeltest.backends.null import NullBackend
 
         return NullBackend(device)
+    if settings.is_service:
+        return make_service_backend(settings, seed, measuring)
     from modeltest.backends.transformers.backend import TransformersBackend, TransformersSettings
 
     if settings.model_path is None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from modeltest.cli.findings import Finding, show
 from modeltest.cli.options import DEVICES, add_settings_options
 from modeltest.errors import ModeltestError
+
+if TYPE_CHECKING:
+    from modeltest.settings.schema import ModelSettings
 
 HELP = "check settings, data and this machine without loading the weights"
 
@@ -78,14 +82,37 @@ def _task(options: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _model(options: argparse.Namespace) -> Iterator[Finding]:
-    from modeltest.backends.factory import check_model
+    from modeltest.backends.factory import check_model, model_warnings
     from modeltest.settings.load import load_model, split_overrides
 
     overrides, _ = split_overrides(options.overrides)
     model = load_model(options.model, overrides, options.config_dir)
     yield Finding("model", "ok", f"{model.name}: {model.files[0][0]}")
     check_model(model.settings, model.where("model_path"))
+    for warning in model_warnings(model.settings):
+        yield Finding("model", "warning", warning)
+    if model.settings.is_service:
+        yield _service(model.settings)
     folder = model.settings.model_path
     if folder is not None:
         num_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
         yield Finding("weights", "ok", f"{folder}, {num_bytes / 1e9:.3g} GB of safetensors")
+
+
+def _service(settings: ModelSettings) -> Finding:
+    """Asks whether it is well and serves the model.
+
+    Raises:
+        ModelError: It is not, or does not.
+    """
+    from modeltest.backends.factory import make_backend
+    from modeltest.devices.factory import choose_for, make_device
+
+    backend = make_backend(settings, 0, make_device(choose_for(settings, "auto")))
+    try:
+        backend.load()
+        facts = backend.facts()
+    finally:
+        backend.close()
+    version = f", version {facts['version']}" if facts["version"] else ""
+    return Finding("service", "ok", f"{facts['base_url']} serves {facts['model']}{version}")

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from modeltest.devices.npu_variables import check_npu_variables, set_npu_variables
 from modeltest.devices.probe import Probe, hide_torch_npu, probe, torch_npu_installed
 from modeltest.devices.why_not import WhyNot
-from modeltest.errors import DeviceError, one_line
+from modeltest.errors import DeviceError, UsageError, one_line
 from modeltest.protocols import Device
+from modeltest.settings.schema import ModelSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Choice:
     """A device kind and why it was taken; JSON values, for processes that are started.
 
     Attributes:
-        kind: `cpu`, `cuda` or `npu`.
+        kind: `cpu`, `cuda`, `npu` or `service`.
         reason: For the user.
         num_devices: How many of the kind are visible.
     """
@@ -36,8 +37,8 @@ def choose(requested: str, found: Probe | None = None) -> Choice:
         found: What the machine has; probed when left out.
 
     Raises:
-        DeviceError: torch is missing, or the requested kind cannot be had. A device that
-            was asked for is never replaced by another.
+        DeviceError: torch is missing, the requested kind cannot be had, or a driver hangs. A
+            device that was asked for is never replaced by another.
         UsageError: The environment's variables for NPUs contradict themselves.
     """
     if requested == "cpu" and found is None:
@@ -46,6 +47,7 @@ def choose(requested: str, found: Probe | None = None) -> Choice:
     if installed and may_be_npu(requested):
         check_npu_variables(os.environ)
     found = found or probe()
+    _refuse_hang(requested, found)
     if not found.torch_version:
         raise DeviceError(
             f"torch cannot be used: {found.torch_error or 'no version'}; install the torch build "
@@ -55,6 +57,23 @@ def choose(requested: str, found: Probe | None = None) -> Choice:
     if requested != "auto":
         return _asked_for(requested, found)
     return _first_usable(found)
+
+
+def choose_for(settings: ModelSettings, requested: str) -> Choice:
+    """As `choose`, for a model; a service's needs no device of this host, and no torch.
+
+    Raises:
+        UsageError: A device was asked for, which a service would not take.
+        DeviceError: As `choose`.
+    """
+    if not settings.is_service:
+        return choose(requested)
+    if requested != "auto":
+        raise UsageError(
+            f"--device {requested}: the service computes where it was started, not here; leave "
+            "it out"
+        )
+    return Choice("service", f"backend: {settings.backend}")
 
 
 def may_be_npu(requested: str) -> bool:
@@ -76,6 +95,10 @@ def make_device(choice: Choice, index: int = 0) -> Device:
         DeviceError: There is no device of that index, or it cannot be opened.
         UsageError: The environment's variables for NPUs contradict themselves.
     """
+    if choice.kind == "service":
+        from modeltest.devices.service import ServiceDevice
+
+        return ServiceDevice()
     if choice.kind == "cpu":
         from modeltest.devices.cpu import CpuDevice
 
@@ -121,6 +144,15 @@ def _asked_for(kind: str, found: Probe) -> Choice:
         return Choice(kind, "asked for", usable[kind])
     why = _why_not(kind, found)
     raise DeviceError(f"--device {kind}: {why.reason} ({why.advice}); usable: {', '.join(usable)}")
+
+
+def _refuse_hang(requested: str, found: Probe) -> None:
+    """For `auto`, too: a driver that hangs wants mending, not days of computing on a CPU."""
+    usable = _usable(found) if found.torch_version else {}
+    if found.hang and requested not in usable:
+        why = found.hang.why
+        others = f"; usable: {', '.join(usable)}" if usable else ""
+        raise DeviceError(f"--device {requested}: {why.reason} ({why.advice}){others}")
 
 
 def _first_usable(found: Probe) -> Choice:

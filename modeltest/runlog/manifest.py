@@ -27,7 +27,7 @@ _READABLE_VERSIONS = (FIRST_VERSION, SCHEMA_VERSION)
 _SEAL = "manifest_sha256"
 _PACKAGES = (
     "torch", "torch_npu", "transformers", "tokenizers", "safetensors", "numpy", "scipy",
-    "soundfile", "librosa", "soxr", "datasets", "pandas", "pydantic",
+    "soundfile", "librosa", "soxr", "datasets", "pandas", "pydantic", "httpx",
 )  # fmt: skip
 _MAX_BYTES = 64 * 1024 * 1024
 

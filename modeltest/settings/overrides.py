@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from modeltest.settings.schema import ModelSettings, TaskSettings
 from modeltest.settings.wording import KeyPath, nearest, shortened
 from modeltest.settings.yaml_text import read_value
 
+# What may be written by mistake: a password in an address, a key in place of its variable's name.
+_MAY_BE_SECRET = re.compile(r"(?<=://)[^\s/]*(?=@)|(?<=api_key_env=).*")
 SCHEMAS: dict[Kind, type[BaseModel]] = {"model": ModelSettings, "task": TaskSettings}
 
 
@@ -90,4 +93,4 @@ def _unknown(key: str, valid: list[str], text: str) -> UsageError:
 
 
 def _where(text: str) -> str:
-    return f"--set {shortened(text)}"
+    return f"--set {shortened(_MAY_BE_SECRET.sub('…', text))}"

@@ -13,7 +13,12 @@ from modeltest.settings.paths import Kind, assets_dir
 from modeltest.settings.wording import KeyPath, dotted, shortened
 
 PATH_KEYS: dict[Kind, tuple[tuple[str, ...], ...]] = {
-    "model": (("model_path",), ("mm_model", "warm_up_audio_path")),
+    "model": (
+        ("model_path",),
+        ("mm_model", "warm_up_audio_path"),
+        ("verify",),
+        ("request", "media_folder"),
+    ),
     "task": (("local_dataset_path",),),
 }
 

@@ -11,12 +11,15 @@ from pydantic_core import ErrorDetails
 
 from modeltest.errors import SettingsError, one_line
 from modeltest.settings.layers import Layer
+from modeltest.settings.service_schema import SERVED
 from modeltest.settings.wording import KeyPath, dotted, found, nearest, one_of
 
 S = TypeVar("S", bound=BaseModel)
 
 _EXPECTED = {
     "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a number",
     "string_type": "text",
     "path_type": "a path",
     "model_type": "a mapping",
@@ -67,7 +70,8 @@ def _what(problem: ErrorDetails, schema: type[BaseModel]) -> str:
     if kind == "missing":
         return "missing; add it"
     if kind == "literal_error":
-        return _not_one_of(re.findall(r"'([^']*)'", context["expected"]), value)
+        valid = re.findall(r"'([^']*)'", context["expected"])
+        return _not_one_of([word for word in valid if word != SERVED], value)
     if kind in _EXPECTED:
         return f"expected {_EXPECTED[kind]}, found {found(value)}; {_advice(kind, value)}"
     return _outside_limits(problem) or f"{_reason(problem)}; correct it"
@@ -84,6 +88,8 @@ def _outside_limits(problem: ErrorDetails) -> str | None:
         return f"expected {context['min_length']} items or more, found {len(value)}; add some"
     if kind == "greater_than_equal":
         return f"expected {context['ge']} or more, found {found(value)}; raise it"
+    if kind == "less_than_equal":
+        return f"expected {context['le']:g} or less, found {found(value)}; lower it"
     return None
 
 

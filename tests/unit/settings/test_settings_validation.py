@@ -50,11 +50,19 @@ def in_a_bare_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
          "did you mean 'bf16'?"),
         ("data_type: 16", "'data_type': expected bf16, fp16 or fp32, found the number 16; "
          "write one of them"),
-        ("backend: vllm", "'backend': expected transformers or null, found the string 'vllm'; "
-         "write one of them"),
+        ("backend: vllm", "'backend': expected transformers, null, openai or generate, "
+         "found the string 'vllm'; write one of them"),
+        ("backend: generat", "'backend': expected transformers, null, openai or generate, "
+         "found the string 'generat'; did you mean 'generate'?"),
+        ("base_url: http://h", "'base_url': is a service's, and backend is transformers; "
+         "correct it"),
+        ("request: {stream: true}", "'request': is a service's, and backend is transformers; "
+         "correct it"),
+        ("data_type: served", "'data_type': 'served' is what a service's is called; correct it"),
         ("modelpath: x", "'modelpath': unknown key; did you mean 'model_path'?"),
         ("zzz: x", "'zzz': unknown key; valid keys: backend, model_path, data_type, attention, "
-         "engine, batch_size, mm_model"),
+         "engine, batch_size, mm_model, service, base_url, model, api_key_env, timeout_s, "
+         "max_concurrency, retries, verify, trust_env, health, max_audio_s, request"),
         ("mm_model: {warm_up: []}", "'mm_model.warm_up': unknown key; "
          "did you mean 'warm_up_audio_path'?"),
         ("mm_model: 3", "'mm_model': expected a mapping, found the number 3; write a mapping"),
@@ -65,6 +73,37 @@ def in_a_bare_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )  # fmt: skip
 def test_a_wrong_model_file_is_explained(text: str, message: str) -> None:
     Path("m.yaml").write_text(f"# a model\n{text}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_model("m.yaml")
+    assert without_columns(caught.value) == f"m.yaml:2: key {message}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data_type: fp16", "'data_type': is for the service to decide where backend is openai; "
+         "correct it"),
+        ("model_path: x", "'model_path': is for the service to decide where backend is openai; "
+         "correct it"),
+        ("timeout_s: 0", "'timeout_s': expected 0.1 or more, found the number 0; raise it"),
+        ("timeout_s: .inf", "'timeout_s': expected a number, found the number inf; write a number"),
+        ("timeout_s: soon", "'timeout_s': expected a number, found the string 'soon'; "
+         "write a number"),
+        ("retries: 11", "'retries': expected 10 or less, found the number 11; lower it"),
+        ("max_concurrency: 0", "'max_concurrency': expected 1 or more, found the number 0; "
+         "raise it"),
+        ("service: triton", "'service': expected mindie, vllm or openai, "
+         "found the string 'triton'; write one of them"),
+        ("verify: 1", "'verify': expected true, false or the path of a file with CA certificates; "
+         "correct it"),
+        ("health: [well]", "'health[0]': expected a path such as /health; correct it"),
+        ("request: {steam: true}", "'request.steam': unknown key; did you mean 'stream'?"),
+        ("request: {media: path}", "'request.media': expected data, file or http, "
+         "found the string 'path'; write one of them"),
+    ],
+)  # fmt: skip
+def test_a_wrong_service_is_explained(text: str, message: str) -> None:
+    Path("m.yaml").write_text(f"backend: openai\n{text}\n")
     with pytest.raises(SettingsError) as caught:
         load_model("m.yaml")
     assert without_columns(caught.value) == f"m.yaml:2: key {message}"
@@ -93,8 +132,14 @@ def test_a_wrong_value_is_found_by_line_and_column(text: str, place: str) -> Non
         ("version: ''", "'version': expected text, found an empty string; write it"),
         ("slices: {age_ranges: [young]}", "'slices.age_ranges[0]': expected a range of years "
          "such as 18-25, found the string 'young'; correct it"),
-        ("metrics: [acc, wer]", "'metrics[1]': expected acc or acc_legacy, "
-         "found the string 'wer'; write one of them"),
+        ("metrics: [acc, f1]", "'metrics[1]': expected acc, acc_legacy, wer, exact_match or "
+         "answered_rate, found the string 'f1'; write one of them"),
+        ("metrics: [acc, wer]", "'metrics': acc and acc_legacy are part of every result; "
+         "correct it"),
+        ("label: {source: paired_tables}", "'label': the source 'paired_tables' is for "
+         "transcription tasks; correct it"),
+        ("answer: words", "'answer': a task of this kind answers by the rule 'letter_or_name' "
+         "alone; correct it"),
         ("label: {pattern: '('}", "'label.pattern': not a regular expression: missing ), "
          "unterminated subpattern at position 0; correct it"),
         ("label: {pattern: 'a{99999999999999999999}(?P<label>x)'}", "'label.pattern': "
@@ -251,3 +296,64 @@ TWO = [
 def test_what_would_count_wrong_or_break_later_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         TaskSettings(**{"prompt": "{choices}", "choices": TWO, **changes})
+
+
+TRANSCRIPTION = """\
+kind: transcription
+label: {source: table}
+prompt: "What is said?"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("choices: [{letter: A, label: a, text: An a}]", "'choices': a task of this kind has no "
+         "choices; correct it"),
+        ("answer: letter_or_name", "'answer': a task of this kind answers by the rule 'words' "
+         "alone; correct it"),
+        ("stop_at_answer: true", "'stop_at_answer': a task of this kind has no option to stop at; "
+         "correct it"),
+        ("metrics: [wer]", "'metrics': a task of this kind always reports wer, exact_match, "
+         "answered_rate; correct it"),
+    ],
+)  # fmt: skip
+def test_what_only_multiple_choice_has_is_refused_to_a_transcription(text, message):
+    Path("t.yaml").write_text(f"{TRANSCRIPTION}{text}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_task("t.yaml")
+    assert without_columns(caught.value) == f"t.yaml:4: key {message}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("source: table", "source: folder", "t.yaml:2: key 'label': a transcription task needs the "
+         "source 'table' or 'paired_tables'; correct it"),
+        ("{source: table}", "{source: paired_tables, paired_tables: [a.csv]}", "t.yaml:2: key "
+         "'label.paired_tables': expected 2 items or more, found 1; add some"),
+        ("is said", "is {choices}", "t.yaml:3: key 'prompt': unknown placeholder {choices}; "
+         "known: none; correct it"),
+        ("kind: transcription", "kind: transcribe", "t.yaml:1: key 'kind': expected "
+         "multiple_choice or transcription, found the string 'transcribe'; did you mean "
+         "'transcription'?"),
+    ],
+)  # fmt: skip
+def test_a_wrong_transcription_file_is_explained(old, new, message):
+    Path("t.yaml").write_text(TRANSCRIPTION.replace(old, new))
+    with pytest.raises(SettingsError) as caught:
+        load_task("t.yaml")
+    assert message in without_columns(caught.value)
+
+
+def test_a_transcription_survives_the_way_to_a_worker():
+    Path("t.yaml").write_text(TRANSCRIPTION)
+    settings = load_task("t.yaml").settings
+    assert settings.metrics == ("wer", "exact_match", "answered_rate")
+    assert (settings.choices, settings.answer, settings.num_clips) == ((), "words", 1)
+    assert TaskSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_as_many_clips_as_paired_tables():
+    label = {"source": "paired_tables", "paired_tables": ["a.csv", "b.csv", "c.csv"]}
+    assert TaskSettings(kind="transcription", prompt="?", label=label).num_clips == 3

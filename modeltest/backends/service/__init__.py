@@ -1,0 +1,1 @@
+"""Models that a service runs elsewhere, asked over HTTP."""
