@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 import modeltest
-from modeltest.cli import chat, check, compare, evaluate, listing, perf, report
+from modeltest.cli import chat, check, compare, evaluate, listing, perf, report, serve
 from modeltest.cli.signals import Interrupted, interruptible
 from modeltest.errors import EXIT_DEVICE, ModeltestError, one_line
 
@@ -31,6 +31,7 @@ _COMMANDS = (
     ("eval", evaluate),
     ("perf", perf),
     ("chat", chat),
+    ("serve", serve),
     ("compare", compare),
     ("report", report),
     ("list", listing),

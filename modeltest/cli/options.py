@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modeltest.errors import UsageError, one_line
+
 if TYPE_CHECKING:
     from modeltest.settings.load import Loaded
     from modeltest.settings.schema import ModelSettings, TaskSettings
@@ -101,17 +103,37 @@ def load_settings(
     Raises:
         ModeltestError: A name is unknown or a file cannot be used.
     """
-    from modeltest.settings.load import load_model, load_task, split_overrides
+    from modeltest.settings.load import load_task, split_overrides
 
     model_sets, task_sets = split_overrides(options.overrides)
+    if getattr(options, "stop_at_answer", False):
+        task_sets.append("task.stop_at_answer=true")
+    model = _load_model(options, model_sets)
+    return model, load_task(options.task, task_sets, options.config_dir)
+
+
+def load_model_settings(options: argparse.Namespace) -> Loaded[ModelSettings]:
+    """Loads a model's settings for a command that has no task.
+
+    Raises:
+        ModeltestError: The name is unknown, the file cannot be used, or `--set` is for a task.
+    """
+    from modeltest.settings.load import split_overrides
+
+    model_sets, task_sets = split_overrides(options.overrides)
+    if task_sets:
+        raise UsageError(f"--set {one_line(task_sets[0])}: {options.command} has no task")
+    return _load_model(options, model_sets)
+
+
+def _load_model(options: argparse.Namespace, sets: list[str]) -> Loaded[ModelSettings]:
+    from modeltest.settings.load import load_model
+
     for option, key in _OPTION_KEYS.items():
         value = getattr(options, option, None)  # not every command has every option
         if value is not None:
-            model_sets.append(f"model.{key}={value}")
-    if getattr(options, "stop_at_answer", False):
-        task_sets.append("task.stop_at_answer=true")
-    model = load_model(options.model, model_sets, options.config_dir)
-    return model, load_task(options.task, task_sets, options.config_dir)
+            sets.append(f"model.{key}={value}")
+    return load_model(options.model, sets, options.config_dir)
 
 
 def positive_int(text: str) -> int:

@@ -7,27 +7,34 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TypeVar
+
+_Result = TypeVar("_Result")
 
 GRACE_S = 8.0
 _AGAIN_S = 0.005
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SETTLED = 0
 _last_words: list[str] = []
 _seen: list[int] = []
+_orderly: list[tuple[Callable[[], None], float]] = []
+_wakeup_fds: list[int] = []
 
 
 class Interrupted(BaseException):
     """A signal asked the command to end. Not an Exception: no sample boundary may catch it.
 
     Attributes:
+        number: The signal's.
         exit_code: 128 plus the signal's number, as shells report it.
     """
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
+        self.number = number
         self.exit_code = 128 + number
 
 
@@ -42,13 +49,9 @@ def interruptible() -> Iterator[None]:
     """
     _seen.clear()
 
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if not _seen:
-            _seen.append(number)
-            raise Interrupted(number)
-
     def raise_again(_number: int, _frame: FrameType | None) -> None:
-        raise Interrupted(_seen[0])
+        if _seen:
+            raise Interrupted(_seen[0])
 
     def unraisable(failure: sys.UnraisableHookArgs) -> None:
         if not issubclass(failure.exc_type, Interrupted):
@@ -64,17 +67,28 @@ def interruptible() -> Iterator[None]:
         os.set_blocking(end, False)
     threading.Thread(target=_watch, args=(arrivals,), name="signals", daemon=True).start()
     wakeup_before = signal.set_wakeup_fd(arriving, warn_on_full_buffer=False)
-    before = {number: signal.signal(number, handle) for number in _SIGNALS}
+    _wakeup_fds.append(arriving)
+    before = {number: signal.signal(number, _handle) for number in _SIGNALS}
     try:
         with signals_first():
             yield
     finally:
+        _wakeup_fds.remove(arriving)
         if not _seen:  # after the first one, the second must still end the process at once
             for number, handler in before.items():
                 signal.signal(number, handler)
             sys.unraisablehook = hook_before
             signal.set_wakeup_fd(wakeup_before)
             os.close(arriving)
+
+
+def _handle(number: int, _frame: FrameType | None) -> None:
+    if not _seen:
+        _seen.append(number)
+        if not _orderly:
+            raise Interrupted(number)
+        stop, _ = _orderly[-1]
+        stop()
 
 
 @contextmanager
@@ -91,6 +105,57 @@ def signals_first() -> Iterator[None]:
         raise
 
 
+def unless_stopped(work: Callable[[], _Result]) -> _Result | None:
+    """Does something that a SIGINT ends alone, inside `interruptible`.
+
+    Afterwards the next signal is a first one again; a second one before that ends the process
+    at once, as everywhere.
+
+    Returns:
+        What the work returned, or None if it was stopped.
+    """
+    try:
+        with signals_first():
+            result = work()
+        if not _seen:
+            return result
+        raise Interrupted(_seen[0])  # what it raised was taken for a failure of the work
+    except Interrupted as interruption:
+        if interruption.number != signal.SIGINT:
+            raise
+    _seen.clear()
+    for descriptor in _wakeup_fds:
+        os.write(descriptor, bytes([_SETTLED]))
+    return None
+
+
+@contextmanager
+def ended_by(stop: Callable[[], None], grace_s: float) -> Iterator[None]:
+    """The first signal asks the work to end, which then raises `Interrupted` at its end.
+
+    Args:
+        stop: Called in the main thread, between two instructions; must not wait.
+        grace_s: How long the work may take to end, seconds.
+    """
+    _orderly.append((stop, grace_s))
+    try:
+        yield
+    finally:
+        _orderly.pop()
+    if _seen:
+        raise Interrupted(_seen[0])
+
+
+def end_at_once_if_asked() -> None:
+    """Ends the process if a signal has come: for work that cannot be ended in order.
+
+    Python is not taken down in order, either: a library's thread that still runs would crash it,
+    and the exit code would be the crash's.
+    """
+    if _seen:
+        _end_at_once(_seen[0])
+
+
 @contextmanager
 def last_words(text: str) -> Iterator[None]:
     """What is said should a signal end the process at once in the meantime."""
@@ -103,10 +168,10 @@ def last_words(text: str) -> Iterator[None]:
 
 def _watch(arrivals: int) -> None:
     """The thread: reads the signals' numbers, which the kernel's side writes into a pipe."""
-    first = _next(arrivals, None)
-    if first is not None:
-        second = _next(arrivals, GRACE_S)
-        _end_at_once(first if second is None else second)
+    while (first := _next(arrivals, None)) is not None:
+        second = _next(arrivals, _orderly[-1][1] if _orderly else GRACE_S)
+        if second != _SETTLED:
+            _end_at_once(first if second is None else second)
     os.close(arrivals)
 
 
@@ -116,7 +181,7 @@ def _next(arrivals: int, timeout_s: float | None) -> int | None:
         numbers = os.read(arrivals, 1)
         if not numbers:
             return None
-        if numbers[0] in _SIGNALS:  # a library's own signals come here as well
+        if numbers[0] in (*_SIGNALS, _SETTLED):  # a library's own signals come here as well
             return numbers[0]
     return None
 

@@ -17,8 +17,7 @@ MODULE_OWNERS = {
     "yaml": {"settings/yaml_text.py"},
     "subprocess": {
         "runlog/source_facts.py",
-        "devices/probe.py",
-        "devices/vendor_tool.py",
+        "devices/outside_call.py",
         "audio/child_process.py",
         "runner/child.py",
         "cli/tensor_parallel.py",
@@ -27,6 +26,8 @@ MODULE_OWNERS = {
     "ctypes": {"audio/child_process.py", "audio/decode_child.py"},
 }
 BUILT_INS = {"eval", "exec", "compile", "__import__", "execfile", "input"}
+# A dialogue waits for its user; nothing else may.
+BUILT_IN_OWNERS = {"input": {"cli/dialogue.py"}}
 ATTRIBUTES = {
     "os.system", "os.popen", "os.spawnl", "os.spawnv", "os.spawnvp", "os.execl", "os.execv",
     "os.execvp", "subprocess.getoutput", "subprocess.getstatusoutput", "tempfile.mktemp",
@@ -40,6 +41,10 @@ KEYWORDS = {
     "local_files_only": {True}, "use_safetensors": {True}, "weights_only": {True},
     "verify": {True}, "follow_redirects": {False},
 }  # fmt: skip
+# Checks certificates unless the user's settings say `verify: false`, which every report shows.
+KEYWORD_OWNERS = {
+    "verify=tls_context(settings.authorities)": {"backends/service/transport.py"},
+}
 LOADERS = {"from_pretrained"}
 
 
@@ -54,7 +59,7 @@ def faults(tree: ast.AST, name: str) -> Iterator[str]:
         elif isinstance(node, ast.Attribute) and ast.unparse(node) in ATTRIBUTES:
             yield ast.unparse(node)
         elif isinstance(node, ast.Call):
-            yield from _call_faults(node)
+            yield from _call_faults(node, name)
 
 
 def _import_faults(node: ast.Import | ast.ImportFrom, name: str) -> Iterator[str]:
@@ -67,14 +72,17 @@ def _import_faults(node: ast.Import | ast.ImportFrom, name: str) -> Iterator[str
             yield f"import of {module}"
 
 
-def _call_faults(node: ast.Call) -> Iterator[str]:
-    if isinstance(node.func, ast.Name) and node.func.id in BUILT_INS:
-        yield node.func.id
+def _call_faults(node: ast.Call, name: str) -> Iterator[str]:
+    called = node.func.id if isinstance(node.func, ast.Name) else ""
+    if called in BUILT_INS and name not in BUILT_IN_OWNERS.get(called, ()):
+        yield called
     given = {keyword.arg: keyword.value for keyword in node.keywords}
     for key in KEYWORDS.keys() & given.keys():
         value = given[key]
-        if not (isinstance(value, ast.Constant) and value.value in KEYWORDS[key]):
-            yield f"{key}={ast.unparse(value)}"
+        spelled = f"{key}={ast.unparse(value)}"
+        is_allowed = isinstance(value, ast.Constant) and value.value in KEYWORDS[key]
+        if not is_allowed and name not in KEYWORD_OWNERS.get(spelled, ()):
+            yield spelled
     if isinstance(node.func, ast.Attribute) and node.func.attr in LOADERS:
         is_torch = ast.unparse(node.func.value).startswith("torch.")  # an embedding's, of a tensor
         if not is_torch and "local_files_only" not in given:

@@ -19,7 +19,8 @@ MAY_IMPORT = {
     **{name: FOUNDATION | {"settings"} for name in SIBLINGS},
     "runner": FOUNDATION | {"settings", *SIBLINGS},
     "reports": {"records", "errors", "metrics", "runlog"},
-    "cli": FOUNDATION | {"settings", *SIBLINGS, "runner", "reports"},
+    "service": FOUNDATION | {"settings", "audio", "runner"},
+    "cli": FOUNDATION | {"settings", *SIBLINGS, "runner", "reports", "service"},
     "__main__": {"cli"},
 }
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "assets" not in path.parts)
@@ -62,8 +63,14 @@ def test_every_part_has_a_rule() -> None:
         ("soundfile", {"audio"}),
         ("librosa", {"audio"}),
         ("transformers", {"backends"}),
-        ("pydantic", {"settings"}),
+        ("pydantic", {"settings", "service"}),
+        ("fastapi", {"service"}),
+        ("starlette", {"service"}),
+        ("uvicorn", {"service"}),
+        ("prometheus_client", {"service"}),
         ("ray", {"runner"}),
+        ("jiwer", {"tasks"}),
+        ("rapidfuzz", {"metrics"}),
     ],
 )
 def test_a_library_has_one_owner(library: str, owners: set[str]) -> None:

@@ -22,7 +22,10 @@ OPTIONS = {
     | {"--max-output-length", "--repeats", "--min-seconds", "--passes", "--certified"}
     | {"--isolate", "--seed", "--output-dir", "--resume", "--dry-run"},
     "chat": MODEL_OPTIONS
-    | {"--audio", "--text", "--max-input-length", "--max-output-length", "--seed"},
+    | {"--audio", "--text", "--each", "--max-input-length", "--max-output-length", "--seed"},
+    "serve": MODEL_OPTIONS
+    | {"--host", "--port", "--bs", "--batch-wait-ms", "--allow-media", "--api-key-env"}
+    | {"--max-requests", "--max-input-length", "--max-output-length", "--seed"},
     "compare": {"--output-dir", "--tolerance"},
     "report": {"--output-dir", "--repair"},
     "list": {"--output-dir", "--config-dir"},

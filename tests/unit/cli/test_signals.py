@@ -151,6 +151,78 @@ def test_other_signals_count_for_nothing(start):
     assert process.wait(10) == 143
 
 
+STOPPABLE = """
+        def wait():
+            print("working", flush=True)
+            time.sleep(60)
+
+        while True:
+            assert signals.unless_stopped(wait) is None
+            print("stopped", flush=True)
+            {between}
+"""
+SWALLOWED = """
+        def wait():
+            try:
+                print("working", flush=True)
+                time.sleep(60)
+            except BaseException:
+                return "a failure"
+
+        while True:
+            assert signals.unless_stopped(wait) is None
+            print("stopped", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "work", [STOPPABLE.format(between=""), SWALLOWED], ids=["raised", "swallowed"]
+)
+def test_what_is_stoppable_is_stopped_as_often_as_wanted_and_nothing_else(start, work):
+    process = start(work, grace_s=0.5)
+    for _ in range(3):
+        assert process.stdout.readline() == "working\n"
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "stopped\n"
+        time.sleep(0.4)
+    time.sleep(0.5)  # longer than a first signal would leave it
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (143, "in order\n")
+
+
+def test_after_a_stop_the_next_signal_ends_the_command_in_order(start):
+    process = start(STOPPABLE.format(between="time.sleep(60)"))
+    assert process.stdout.readline() == "working\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "stopped\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (130, "in order\n")
+
+
+@pytest.mark.parametrize("signals", [2, 1], ids=["a second signal", "the time"])
+def test_what_cannot_be_stopped_is_ended(start, signals):
+    in_c = "[ctypes.CDLL(None).pthread_mutex_lock(mutex) for _ in range(2)]"
+    grace_s = 60.0 if signals == 2 else 0.5
+    process = start(f"signals.unless_stopped(lambda: {in_c})", grace_s)
+    for _ in range(signals):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    _, err = process.communicate(timeout=10)
+    assert (process.returncode, err.splitlines()[0]) == (130, "modeltest: ended by SIGINT at once")
+
+
+def test_work_that_is_not_stopped_returns(start):
+    process = start("print(signals.unless_stopped(lambda: 5), flush=True)")
+    assert process.stdout.read() == "5\n"
+    assert process.wait(10) == 0
+
+
 def test_afterwards_everything_is_as_before():
     from modeltest.cli.signals import interruptible
 

@@ -1,0 +1,1 @@
+"""Serves a model that runs in this process over HTTP."""
