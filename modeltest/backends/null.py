@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modeltest.protocols import Device
+from modeltest.protocols import Device, OnText
 from modeltest.records import Prompt, Request, Response, StageWork, Timing
 
 LETTERS = "ABCDEF"
@@ -36,12 +36,20 @@ class NullBackend:
     def prepare(self, requests: Sequence[Request]) -> None:
         """There is nothing to prepare."""
 
-    def generate(self, requests: Sequence[Request], prepared: Any = None) -> list[Response]:
+    def generate(
+        self,
+        requests: Sequence[Request],
+        prepared: Any = None,
+        on_text: OnText | None = None,
+    ) -> list[Response]:
         """One letter per request."""
         start_s = time.perf_counter()
         letters = [LETTERS[int(r.audio[0].sha256, 16) % len(LETTERS)] for r in requests]
         self._device.synchronize()
         e2e_s = time.perf_counter() - start_s
+        if on_text is not None:
+            for row, letter in enumerate(letters):
+                on_text(row, letter)
         return [
             Response(
                 sample_id=request.sample_id,

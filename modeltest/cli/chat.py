@@ -1,10 +1,12 @@
-"""`modeltest chat`: one answer per clip."""
+"""`modeltest chat`: one answer, a dialogue, or one answer per clip."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +19,13 @@ from modeltest.cli.options import (
 from modeltest.errors import EXIT_INVALID, EXIT_OK
 
 if TYPE_CHECKING:
-    from modeltest.protocols import Backend, Device
+    from modeltest.cli.ask import Asker
+    from modeltest.protocols import Backend
     from modeltest.records import Prompt
     from modeltest.runner.material import Clip
     from modeltest.settings.schema import TaskSettings
 
-HELP = "ask a model about audio clips, one answer each"
+HELP = "ask a model about audio clips: one question, or a dialogue without --text"
 # VocalSound's question inside the chat template: what the original scripts ask of a folder.
 DEFAULT_TASK = "vocalsound_chat"
 
@@ -36,9 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar="FILE",
-        help="clips, or folders of clips; each gets an answer of its own",
+        help="clips, or folders of clips, all for one question",
     )
-    parser.add_argument("--text", help="the question (default: VocalSound's)")
+    parser.add_argument("--text", help="the question; without it, a dialogue at the prompt")
+    parser.add_argument(
+        "--each",
+        action="store_true",
+        help="an answer of its own for each clip; without --text, to VocalSound's question",
+    )
     add_max_input_length(parser)
     parser.add_argument(
         "--max-output-length", type=positive_int, default=256, metavar="N", help="longest answer"
@@ -48,61 +56,78 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Prints `Answer[i]: …` and the tokens so far, clip by clip."""
-    from modeltest.backends.factory import check_model, make_backend
+    """Prints the answers: the only one, those of the dialogue, or each clip's."""
+    from modeltest.backends.factory import check_model, make_backend, model_warnings
+    from modeltest.cli.ask import Asker
+    from modeltest.cli.dialogue import hold_dialogue
     from modeltest.cli.options import load_settings
-    from modeltest.devices.factory import choose, make_device
-    from modeltest.runner.material import refuse_long_inputs
-    from modeltest.runner.recovery import load
+    from modeltest.devices.factory import choose_for, make_device
+    from modeltest.errors import one_line
+    from modeltest.records import Prompt
 
     with_task = argparse.Namespace(**{**vars(options), "task": DEFAULT_TASK})
     model, task = load_settings(with_task)
     check_model(model.settings, model.where("model_path"))
-    device = make_device(choose(options.device))
+    for warning in model_warnings(model.settings):
+        print(f"warning: {one_line(warning)}", file=sys.stderr)
+    device = make_device(choose_for(model.settings, options.device))
     backend = make_backend(model.settings, options.seed, device)
-    clips = _clips(options.audio, backend, task.settings.long_audio == "truncate")
-    prompt = _prompt(options.text, task.name, task.settings)
-    if options.max_input_length is not None:
-        refuse_long_inputs(clips, prompt, backend, options.max_input_length)
-    load(backend, device)
+    asker = Asker(backend, device, options.max_output_length, options.max_input_length)
+    clips_at = partial(_clips, backend, task.settings.long_audio == "truncate")
+    clips = clips_at(*options.audio)
+    if options.each:
+        return _answer_each(clips, _prompt(options.text, task.name, task.settings), asker)
+    if options.text is not None:
+        return _answer(clips, Prompt(options.text, "chat"), asker)
+    with _loaded(asker):
+        hold_dialogue(asker, clips, clips_at)
+    return EXIT_OK
+
+
+@contextmanager
+def _loaded(asker: Asker) -> Iterator[None]:
+    from modeltest.runner.recovery import load
+
+    load(asker.backend, asker.device)
     try:
-        return _answer_all(clips, prompt, options, backend, device)
+        yield
     finally:
-        backend.close()
+        asker.backend.close()
 
 
-def _answer_all(
-    clips: Sequence[Clip],
-    prompt: Prompt,
-    options: argparse.Namespace,
-    backend: Backend,
-    device: Device,
-) -> int:
+def _answer(clips: Sequence[Clip], prompt: Prompt, asker: Asker) -> int:
+    from modeltest.cli.dialogue import show_clips
+
+    request = asker.request("the question", [clip.audio for clip in clips], prompt)
+    with _loaded(asker):
+        show_clips(clips)
+        response = asker.ask(request)
+    return EXIT_INVALID if response.error else EXIT_OK
+
+
+def _answer_each(clips: Sequence[Clip], prompt: Prompt, asker: Asker) -> int:
+    """Prints `Answer[i]: …` and the tokens so far, clip by clip."""
+    from modeltest.cli.ask import no_split
     from modeltest.errors import one_line
-    from modeltest.records import Generation, Request
     from modeltest.runner.recovery import generate_surviving
 
-    generation = Generation(options.max_output_length)
+    requests = [asker.request(clip.name, (clip.audio,), prompt) for clip in clips]
     num_tokens = num_failed = 0
-    for index, clip in enumerate(clips):
-        print(f"Audio[{index}]: {one_line(clip.name)}", file=sys.stderr)
-        request = Request(clip.name, (clip.audio,), prompt, generation)
-        [response] = generate_surviving(backend, device, [request], _no_split)
-        if response.error:
-            num_failed += 1
-            print(f"Answer[{index}]: failed: {one_line(response.error)}", file=sys.stderr)
-            continue
-        num_tokens += response.output_tokens or 0
-        print(f"Answer[{index}]: {one_line(response.text)}")
-        print(f"Generate[{index}] token num: ({index}, {num_tokens})", flush=True)
+    with _loaded(asker):
+        for index, request in enumerate(requests):
+            print(f"Audio[{index}]: {one_line(request.sample_id)}", file=sys.stderr)
+            [response] = generate_surviving(asker.backend, asker.device, [request], no_split)
+            if response.error:
+                num_failed += 1
+                print(f"Answer[{index}]: failed: {one_line(response.error)}", file=sys.stderr)
+                continue
+            num_tokens += response.output_tokens or 0
+            print(f"Answer[{index}]: {one_line(response.text)}")
+            print(f"Generate[{index}] token num: ({index}, {num_tokens})", flush=True)
     return EXIT_INVALID if num_failed else EXIT_OK
 
 
-def _no_split(_size: int, _reason: str) -> None:
-    """A single request cannot be split."""
-
-
-def _clips(paths: list[Path], backend: Backend, truncate_long: bool) -> Sequence[Clip]:
+def _clips(backend: Backend, truncate_long: bool, *paths: Path) -> Sequence[Clip]:
     from modeltest.cli.progress import make_progress
     from modeltest.runner.material import decode_clips, sources_at
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from modeltest.errors import DeviceError, ModeltestError
-from modeltest.protocols import Backend, Device
+from modeltest.protocols import Backend, Device, OnText
 from modeltest.records import Request, Response
 
 OUT_OF_MEMORY = "out of memory"
@@ -19,6 +20,7 @@ def generate_surviving(
     requests: Sequence[Request],
     on_split: Callable[[int, str], None],
     take_prepared: Callable[[], Any] = lambda: None,
+    on_text: OnText | None = None,
 ) -> list[Response]:
     """Answers a batch; what fails alone becomes an error of its sample.
 
@@ -29,6 +31,8 @@ def generate_surviving(
         on_split: Told the size of each batch that had to be halved, and why.
         take_prepared: Returns what the backend prepared for the whole batch, or raises what
             the backend raised; parts of the batch are prepared anew.
+        on_text: Told of the replies' text while it comes, by the requests' places in the whole
+            batch, also where that was halved; nothing is told twice.
 
     Returns:
         One response per request, in their order.
@@ -39,8 +43,9 @@ def generate_surviving(
     """
     if not requests:
         return []
+    told = None if on_text is None else _Told(on_text)
     try:
-        return _checked(requests, backend.generate(requests, take_prepared()))
+        return _checked(requests, backend.generate(requests, take_prepared(), told))
     except ModeltestError:
         raise
     except Exception as error:  # the sample boundary: from here on a failure is a value
@@ -53,9 +58,36 @@ def generate_surviving(
     on_split(len(requests), failure)
     half = len(requests) // 2
     return [
-        *generate_surviving(backend, device, requests[:half], on_split),
-        *generate_surviving(backend, device, requests[half:], on_split),
+        response
+        for first, part in ((0, requests[:half]), (half, requests[half:]))
+        for response in generate_surviving(
+            backend, device, part, on_split, on_text=told and told.again(first)
+        )
     ]
+
+
+class _Told:
+    """Passes on the text of a batch, and remembers how much of each reply that was."""
+
+    def __init__(self, on_text: OnText) -> None:
+        self._on_text = on_text
+        self._num_characters: Counter[int] = Counter()
+
+    def __call__(self, row: int, piece: str) -> None:
+        self._num_characters[row] += len(piece)
+        self._on_text(row, piece)
+
+    def again(self, first: int) -> OnText:
+        """For the requests from `first` on, asked again: leaves out what was passed on."""
+        known = self._num_characters.copy()
+
+        def tell(row: int, piece: str) -> None:
+            num_known = min(known[first + row], len(piece))
+            known[first + row] -= num_known
+            if num_known < len(piece):
+                self._on_text(first + row, piece[num_known:])
+
+        return tell
 
 
 def load(backend: Backend, device: Device) -> None:

@@ -6,6 +6,9 @@ import torch
 from modeltest.audio.decode import decode
 from modeltest.backends.transformers import inputs
 from modeltest.backends.transformers.backend import TransformersBackend, TransformersSettings
+from modeltest.backends.transformers.engines import FastEngine
+from modeltest.backends.transformers.fast import Limits
+from modeltest.backends.transformers.stages import StageClock
 from modeltest.devices.cpu import CpuDevice
 from modeltest.records import Audio, AudioSource, Request
 from modeltest.settings.load import load_task
@@ -62,7 +65,7 @@ def plain_inputs(backend):
     """What transformers' own processor makes of requests: 30 s of features per clip."""
 
     def make(requests):
-        texts = [backend.render(request.prompt, 1) for request in requests]
+        texts = [backend.render(request.prompt, len(request.audio)) for request in requests]
         return dict(inputs.encode(backend.processor, texts, requests))
 
     return make
@@ -75,5 +78,26 @@ def plain_logits(backend, plain_inputs):
     def make(requests):
         with torch.inference_mode():
             return backend.model(**plain_inputs(requests)).logits[:, -1]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def engine(backend):
+    engine = FastEngine(backend.processor, CpuDevice(), 0)
+    engine.attach(backend.model)
+    return engine
+
+
+@pytest.fixture(scope="session")
+def fast_logits(backend, engine):
+    """Logits of the first new token by the fast engine, (requests, vocabulary)."""
+
+    def make(requests):
+        texts = [backend.render(request.prompt, len(request.audio)) for request in requests]
+        clock = StageClock(CpuDevice())
+        with torch.inference_mode():
+            prepared = engine.prepare(texts, requests)
+            return engine.generate(prepared, Limits(1), clock).first_logits
 
     return make

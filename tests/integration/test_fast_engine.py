@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from modeltest.backends.transformers.engines import FastEngine
-from modeltest.backends.transformers.fast import Limits
 from modeltest.backends.transformers.log_mel import LogMel
-from modeltest.backends.transformers.stages import StageClock
 from modeltest.devices.cpu import CpuDevice
 from modeltest.errors import ModelError
 from modeltest.records import Audio, Generation
@@ -24,27 +21,6 @@ LENGTHS = [1600, 1601, 2079, 16_001, 479_839, 480_000]
 def noise(num_samples, amplitude=0.05):
     waveform = np.random.default_rng(num_samples).normal(0, amplitude, num_samples)
     return Audio(waveform.astype(np.float32), 16_000, "", num_samples / 16_000)
-
-
-@pytest.fixture(scope="module")
-def engine(backend):
-    engine = FastEngine(backend.processor, CpuDevice(), 0)
-    engine.attach(backend.model)
-    return engine
-
-
-@pytest.fixture(scope="module")
-def fast_logits(backend, engine):
-    """Logits of the first new token by the fast engine, (requests, vocabulary)."""
-
-    def make(requests):
-        texts = [backend.render(request.prompt, 1) for request in requests]
-        clock = StageClock(CpuDevice())
-        with torch.inference_mode():
-            prepared = engine.prepare(texts, requests)
-            return engine.generate(prepared, Limits(1), clock).first_logits
-
-    return make
 
 
 def test_a_batch_has_stocks_logits_but_for_rounding(fast_logits, plain_logits, ask, mini_clips):

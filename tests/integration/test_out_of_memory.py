@@ -16,7 +16,7 @@ class SmallMemory:
         self.largest = largest
         self.sizes = []
 
-    def generate(self, requests, prepared=None):
+    def generate(self, requests, prepared=None, on_text=None):
         self.sizes.append(len(requests))
         if len(requests) > self.largest:
             # As torch's CPU allocator says it, which the device has to recognise.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from modeltest.backends.transformers.loading import (
     load_processor,
 )
 from modeltest.backends.transformers.stages import StageClock
+from modeltest.backends.transformers.text_stream import BatchText
 from modeltest.backends.transformers.work import BatchShape, batch_work
 from modeltest.errors import DeviceError, ModelError
-from modeltest.protocols import Device
+from modeltest.protocols import Device, OnText
 from modeltest.records import Generation, Prompt, Request, Response, StageWork, Timing
 
+_NUM_TEXTS = 256
 NON_FINITE = "the logits are not finite; with fp16, try bf16"
 
 
@@ -91,14 +94,15 @@ class TransformersBackend:
         self._ranks: tensor_parallel.Ranks | None = None
         self._num_parameters = 0
         self._encoder_batches: list[int] = []
-        self._rendered: dict[tuple[Prompt, int], str] = {}
         self.processor = load_processor(settings.model_path)
+        # Bounded: a dialogue has a text of its own for each question.
+        self._rendered = lru_cache(_NUM_TEXTS)(partial(inputs.render, self.processor))
+        self._num_text_tokens = lru_cache(_NUM_TEXTS)(self._count_text_tokens)
         if settings.tp > 1:
             tensor_parallel.refuse_uneven(settings.model_path, settings.tp)
         extractor = self.processor.feature_extractor
         self.sampling_rate_hz = int(extractor.sampling_rate)
         self.max_audio_s = float(extractor.chunk_length)
-        self._text_tokens: dict[str, int] = {}
         self._known_limits: dict[Generation, Limits] = {}
         self._option_ids: dict[tuple[str, ...], list[list[int]]] = {}
         self._eos = generation.eos_token_ids(
@@ -126,10 +130,7 @@ class TransformersBackend:
 
     def render(self, prompt: Prompt, num_clips: int) -> str:
         """The model's input text, one unexpanded audio token per clip."""
-        key = prompt, num_clips
-        if key not in self._rendered:
-            self._rendered[key] = inputs.render(self.processor, prompt, num_clips)
-        return self._rendered[key]
+        return self._rendered(prompt, num_clips)
 
     def num_input_tokens(self, request: Request) -> int:
         """Text tokens and one per encoded audio frame."""
@@ -144,8 +145,9 @@ class TransformersBackend:
         import torch
 
         torch.manual_seed(self._settings.seed)
-        if self._settings.tp > 1:
+        if self._settings.tp > 1 and self._ranks is None:
             self._ranks = tensor_parallel.Ranks(self._device, self._settings.tp)
+            self._ranks.let_load()
         model = load_model(
             self._settings.model_path, self._settings.data_type, self._settings.attention
         )
@@ -180,7 +182,10 @@ class TransformersBackend:
         return Prepared(tuple(texts), made, time.perf_counter() - start_s)
 
     def generate(
-        self, requests: Sequence[Request], prepared: Prepared | None = None
+        self,
+        requests: Sequence[Request],
+        prepared: Prepared | None = None,
+        on_text: OnText | None = None,
     ) -> list[Response]:
         """Answers a batch.
 
@@ -201,7 +206,8 @@ class TransformersBackend:
         with self._together(), torch.inference_mode():
             if self._ranks:
                 self._ranks.ask(asked, self._engine.tensors(ready.inputs))
-            rows = self._engine.generate(ready.inputs, limits, clock)
+            told = BatchText(self.processor.tokenizer, limits, on_text).step if on_text else None
+            rows = self._engine.generate(ready.inputs, limits, clock, told)
         replies = [_cut_at_end(row, limits) for row in rows.tokens.tolist()]
         clock.generated()
         decoded = self.processor.tokenizer.batch_decode(
@@ -225,20 +231,22 @@ class TransformersBackend:
     def follow(self) -> None:
         """Of a tensor-parallel rank above 0: loads, then computes along until rank 0 closes.
 
+        If rank 0 has nothing to do, neither has this one.
+
         Raises:
             DeviceError: This rank failed, or another one.
         """
         import torch
 
-        self.load()
-        if self._ranks is None:
-            raise RuntimeError("there is no rank to follow")
-        while asked := self._ranks.next_asked():
-            clock = StageClock(self._device)
-            clock.start()
-            batch = self._engine.prepared(asked.tensors)
-            with self._together(), torch.inference_mode():
-                self._engine.generate(batch, self._limits(asked.generation), clock)
+        self._ranks = tensor_parallel.Ranks(self._device, self._settings.tp)
+        if self._ranks.shall_load():
+            self.load()
+            while asked := self._ranks.next_asked():
+                clock = StageClock(self._device)
+                clock.start()
+                batch = self._engine.prepared(asked.tensors)
+                with self._together(), torch.inference_mode():
+                    self._engine.generate(batch, self._limits(asked.generation), clock)
         self.close()
 
     def identity(self, certified: bool) -> Mapping[str, Any]:
@@ -354,11 +362,9 @@ class TransformersBackend:
         hop = self.processor.feature_extractor.hop_length
         return sum(inputs.num_audio_tokens(len(clip.waveform), hop) for clip in request.audio)
 
-    def _num_text_tokens(self, text: str) -> int:
-        if text not in self._text_tokens:
-            ids = self.processor.tokenizer(text)["input_ids"]
-            self._text_tokens[text] = sum(token != self._audio_id for token in ids)
-        return self._text_tokens[text]
+    def _count_text_tokens(self, text: str) -> int:
+        ids = self.processor.tokenizer(text)["input_ids"]
+        return sum(token != self._audio_id for token in ids)
 
     def _note_encoder_batch(
         self, _encoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]

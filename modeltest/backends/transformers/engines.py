@@ -15,6 +15,7 @@ from modeltest.backends.transformers.fast import (
     Batch,
     FastGenerator,
     Limits,
+    OnTokens,
     alone,
     only,
 )
@@ -58,8 +59,14 @@ class Engine(Protocol):
         """Takes the loaded model, and what makes its ranks go on with the same tokens."""
         ...
 
-    def generate(self, prepared: Any, limits: Limits, clock: StageClock) -> Rows:
-        """New tokens of a prepared batch."""
+    def generate(
+        self,
+        prepared: Any,
+        limits: Limits,
+        clock: StageClock,
+        on_tokens: OnTokens | None = None,
+    ) -> Rows:
+        """New tokens of a prepared batch; `on_tokens` is told of each step."""
         ...
 
 
@@ -88,13 +95,19 @@ class FastEngine:
         """A Batch of its fields."""
         return Batch(**tensors)
 
-    def generate(self, prepared: Any, limits: Limits, clock: StageClock) -> Rows:
+    def generate(
+        self,
+        prepared: Any,
+        limits: Limits,
+        clock: StageClock,
+        on_tokens: OnTokens | None = None,
+    ) -> Rows:
         """Runs the modules."""
         if self._generator is None:
             raise RuntimeError("the model is not loaded")
         batch = self._generator.to_device(prepared, self._device_name)
         clock.features_done()
-        made = self._generator.generate(batch, limits, self._pad_id, clock)
+        made = self._generator.generate(batch, limits, self._pad_id, clock, on_tokens)
         return Rows(made.tokens, made.not_finite, made.first_logits)
 
 
@@ -127,7 +140,13 @@ class StockEngine:
         """The processor's outputs."""
         return tensors
 
-    def generate(self, prepared: Any, limits: Limits, clock: StageClock) -> Rows:
+    def generate(
+        self,
+        prepared: Any,
+        limits: Limits,
+        clock: StageClock,
+        on_tokens: OnTokens | None = None,
+    ) -> Rows:
         """Calls `generate` with every setting pinned."""
         moved = {key: value.to(self._device_name) for key, value in prepared.items()}
         moved["input_features"] = moved["input_features"].to(self._model.dtype)
@@ -138,16 +157,20 @@ class StockEngine:
         )
         self._model.generation_config = config
         watch = generation.LogitsWatch(self._agree)
+        num_input = moved["input_ids"].shape[1]
+        criteria: list[Any] = [
+            generation.TokenMarks(clock),
+            generation.EnoughTokens(limits, num_input),
+        ]
+        if on_tokens is not None:
+            criteria.append(generation.EachStep(watch, on_tokens))
         rows = self._model.generate(
             **moved,
             generation_config=config,
             logits_processor=[watch],
-            stopping_criteria=[
-                generation.TokenMarks(clock),
-                generation.EnoughTokens(limits, moved["input_ids"].shape[1]),
-            ],
+            stopping_criteria=criteria,
         )
-        return Rows(rows[:, moved["input_ids"].shape[1] :], watch.not_finite, watch.first_logits)
+        return Rows(rows[:, num_input:], watch.not_finite, watch.first_logits)
 
     def _encodes(self, *_ignored: Any) -> None:
         if self._clock is not None:

@@ -23,6 +23,9 @@ ATTENTIONS = ("sdpa", "eager")
 Agree: TypeAlias = Callable[[Any], Any]
 """Returns the first rank's values of a tensor where several ranks compute a model."""
 
+OnTokens: TypeAlias = Callable[[Any, Any], None]
+"""Told each step's new tokens, (B,), and which rows were not finite so far, (B,) bool."""
+
 
 def alone(tensor: Any) -> Any:
     """There are no other ranks to agree with."""
@@ -61,6 +64,10 @@ class Limits:
     max_new_tokens: int
     end_ids: tuple[int, ...] = ()
     enough: Callable[[list[int]], bool] | None = None
+
+    def end_with(self, tokens: list[int]) -> bool:
+        """Whether a reply that begins with these tokens ends with the last of them."""
+        return tokens[-1] in self.end_ids or (self.enough is not None and self.enough(tokens))
 
     def all_enough(self, tokens: Any) -> bool:
         """Whether no row of (B, steps) needs another token, `end_ids` aside; may wait."""
@@ -115,7 +122,14 @@ class FastGenerator:
             batch.is_audio.to(device),
         )
 
-    def generate(self, batch: Batch, limits: Limits, pad_id: int, clock: StageClock) -> Generated:
+    def generate(
+        self,
+        batch: Batch,
+        limits: Limits,
+        pad_id: int,
+        clock: StageClock,
+        on_tokens: OnTokens | None = None,
+    ) -> Generated:
         """Greedy decoding of a batch on the device; call it in inference mode.
 
         Args:
@@ -123,6 +137,7 @@ class FastGenerator:
             limits: When the replies end.
             pad_id: Fills rows that ended before the others.
             clock: Told when encoder and tokens are done.
+            on_tokens: Told of each step, if anybody wants to know.
         """
         import torch
 
@@ -137,6 +152,8 @@ class FastGenerator:
         while True:
             rows.take(self._head(hidden))
             clock.token_done()
+            if on_tokens is not None:
+                on_tokens(rows.newest, rows.not_finite)
             if rows.complete():
                 break
             hidden = self._body(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from modeltest.backends.transformers import trim
@@ -11,6 +12,8 @@ from modeltest.backends.transformers.inputs import AUDIO_TOKEN, num_audio_tokens
 from modeltest.backends.transformers.log_mel import LogMel
 from modeltest.errors import ModelError
 from modeltest.records import Request
+
+_NUM_TEXTS = 256
 
 
 class BatchBuilder:
@@ -22,7 +25,7 @@ class BatchBuilder:
         self._pad_id = int(self._tokenizer.pad_token_id)
         self._log_mel = LogMel(processor.feature_extractor)
         self._max_positions = max_positions
-        self._token_ids: dict[str, list[int]] = {}
+        self._token_ids = lru_cache(_NUM_TEXTS)(self._tokenize)
 
     def build(self, texts: Sequence[str], requests: Sequence[Request]) -> Batch:
         """A batch on the host.
@@ -48,11 +51,12 @@ class BatchBuilder:
         is_audio = (input_ids == self._audio_id) & mask.bool()
         return Batch(input_ids, mask, features, torch.tensor(frames), is_audio)
 
+    def _tokenize(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer(text)["input_ids"])
+
     def _row(self, text: str, request: Request) -> list[int]:
         """Token ids of one request, each audio token repeated as often as its clip needs."""
-        if text not in self._token_ids:
-            self._token_ids[text] = list(self._tokenizer(text)["input_ids"])
-        ids = self._token_ids[text]
+        ids = self._token_ids(text)
         if ids.count(self._audio_id) != len(request.audio):
             raise ModelError(
                 f"the tokenizer made {ids.count(self._audio_id)} audio tokens of the prompt for "

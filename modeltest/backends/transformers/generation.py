@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from modeltest.backends.transformers.fast import Agree, Limits
+from modeltest.backends.transformers.fast import Agree, Limits, OnTokens
 from modeltest.backends.transformers.stages import StageClock
 
 
@@ -92,6 +92,21 @@ class TokenMarks:
         import torch
 
         self._clock.token_done()
+        return input_ids.new_zeros(len(input_ids), dtype=torch.bool)
+
+
+class EachStep:
+    """A stopping criterion that never stops and tells of each step's tokens."""
+
+    def __init__(self, watch: LogitsWatch, on_tokens: OnTokens) -> None:
+        self._watch = watch
+        self._on_tokens = on_tokens
+
+    def __call__(self, input_ids: Any, scores: Any, **_ignored: Any) -> Any:
+        """Tells of the last token; False for every row of (B, T) ids."""
+        import torch
+
+        self._on_tokens(input_ids[:, -1], self._watch.not_finite)
         return input_ids.new_zeros(len(input_ids), dtype=torch.bool)
 
 

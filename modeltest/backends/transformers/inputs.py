@@ -24,11 +24,15 @@ AUDIO_TAGS = f"<|audio_bos|>{AUDIO_TOKEN}<|audio_eos|>"
 def render(processor: Any, prompt: Prompt, num_clips: int) -> str:
     """The input text with one unexpanded audio token per clip.
 
+    In a chat nobody but the template writes control tokens: in a question they are refused, in
+    an earlier reply, which may be spelled like one, they are spaced out.
+
     Raises:
-        SettingsError: The prompt brings audio tokens of its own.
+        SettingsError: The prompt brings audio tokens or, in a chat, control tokens of its own;
+            or a raw prompt has earlier turns.
         ModelError: The checkpoint's chat template fails, hangs or makes too much text.
     """
-    text = _render(processor, prompt, num_clips)
+    text = _raw(prompt) if prompt.format == "raw" else _chat(processor, prompt, num_clips)
     if text.count(AUDIO_TOKEN) != num_clips:
         raise SettingsError(
             f"the prompt holds {text.count(AUDIO_TOKEN)} audio tokens for {num_clips} clips; "
@@ -37,16 +41,44 @@ def render(processor: Any, prompt: Prompt, num_clips: int) -> str:
     return text
 
 
-def _render(processor: Any, prompt: Prompt, num_clips: int) -> str:
-    if prompt.format == "raw":
-        return prompt.text.replace(AUDIO_PLACEHOLDER, AUDIO_TAGS)
-    clips = [{"type": "audio", "audio_url": "clip"} for _ in range(num_clips)]
-    conversation = [{"role": "user", "content": [*clips, {"type": "text", "text": prompt.text}]}]
+def _raw(prompt: Prompt) -> str:
+    if prompt.turns:
+        raise SettingsError("a raw prompt has no earlier turns; ask in the chat format")
+    return prompt.text.replace(AUDIO_PLACEHOLDER, AUDIO_TAGS)
+
+
+def _chat(processor: Any, prompt: Prompt, num_clips: int) -> str:
+    added = processor.tokenizer.added_tokens_decoder.values()
+    control = [token.content for token in added if token.special]
+    conversation: list[dict[str, Any]] = []
+    for turn in prompt.turns:
+        conversation += [
+            _question(turn.text, turn.num_clips, control),
+            {"role": "assistant", "content": _spaced_out(turn.reply, control)},
+        ]
+    num_left = num_clips - sum(turn.num_clips for turn in prompt.turns)
+    conversation.append(_question(prompt.text, num_left, control))
     return render_bounded(
         lambda: str(
             processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
         )
     )
+
+
+def _question(text: str, num_clips: int, control: Sequence[str]) -> dict[str, Any]:
+    """A user's message: clips, then text."""
+    for token in control:
+        if token in text:
+            raise SettingsError(f"the question holds {token}, a control token; leave it out")
+    clips = [{"type": "audio", "audio_url": "clip"} for _ in range(num_clips)]
+    return {"role": "user", "content": [*clips, {"type": "text", "text": text}]}
+
+
+def _spaced_out(reply: str, control: Sequence[str]) -> str:
+    """A reply with a space in each control token, which is then only text."""
+    for token in control:
+        reply = reply.replace(token, f"{token[0]} {token[1:]}")
+    return reply
 
 
 def encode(processor: Any, texts: Sequence[str], requests: Sequence[Request]) -> Any:

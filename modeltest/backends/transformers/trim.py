@@ -34,9 +34,9 @@ def fewer_positions(encoder: Any, num_positions: int) -> Iterator[None]:
     whole, config = encoder.embed_positions, encoder.config
     max_positions = config.max_source_positions
     cut = torch.nn.Embedding.from_pretrained(whole.weight[:num_positions], freeze=True)
-    encoder.embed_positions = cut
-    config.max_source_positions = num_positions
     try:
+        encoder.embed_positions = cut
+        config.max_source_positions = num_positions
         yield
     finally:
         encoder.embed_positions = whole

@@ -11,7 +11,7 @@ def _replace_generate(change: Callable[[Any, Any], Any]) -> None:
     from modeltest.backends.null import NullBackend
 
     original = NullBackend.generate
-    NullBackend.generate = lambda self, requests, prepared=None: change(
+    NullBackend.generate = lambda self, requests, *_: change(
         requests, lambda: original(self, requests)
     )
 
