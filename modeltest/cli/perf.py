@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,13 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="batch_sizes",
         default="1,2,4,8,16",
         metavar="N,N,…",
-        help="batch sizes to measure",
+        help="batch sizes to measure; of a service, numbers of requests in flight",
     )
     parser.add_argument(
         "--modes",
-        default="fixed,natural",
         metavar="MODE,…",
-        help="fixed: every reply has the longest length; natural: replies end by themselves",
+        help="fixed: every reply has the longest length; natural: replies end by themselves "
+        "(default: fixed,natural; natural alone for a service that cannot be told to go on)",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
@@ -203,16 +203,18 @@ def _refuse_twice(option: str, text: str, words: list[str]) -> None:
 
 def _refuse_contradictions(options: argparse.Namespace) -> None:
     batch_sizes(options.batch_sizes)
-    modes(options.modes)
+    if options.modes is not None:
+        modes(options.modes)
     if options.limit is not None and options.task is None:
         raise UsageError("--limit needs --task: it takes the task's first samples")
 
 
 def _make_job(options: argparse.Namespace, progress: Progress) -> Job:
-    from modeltest.backends.factory import check_model, make_backend
+    from modeltest.backends.factory import check_model, make_backend, model_warnings
     from modeltest.cli.options import load_settings
     from modeltest.cli.perf_plan import make_plan, plan_lines
-    from modeltest.devices.factory import choose, make_device
+    from modeltest.cli.service_options import in_chat_format, refuse_local_options
+    from modeltest.devices.factory import choose_for, make_device
     from modeltest.runlog.find import find_run
     from modeltest.runlog.lock import refuse_locked
     from modeltest.runlog.manifest import performance_place_from, read_manifest, refuse_moved
@@ -224,10 +226,16 @@ def _make_job(options: argparse.Namespace, progress: Progress) -> Job:
     with_task = argparse.Namespace(**{**vars(options), "task": options.task or DEFAULT_TASK})
     model, task = load_settings(with_task)
     check_model(model.settings, model.where("model_path"))
-    choice = choose(options.device)
+    notes = model_warnings(model.settings)
+    if model.settings.is_service:
+        refuse_local_options(options)
+        task, of_format = in_chat_format(task)
+        notes = (*of_format, *notes)
+    choice = choose_for(model.settings, options.device)
     device = make_device(choice)
-    backend = make_backend(model.settings, options.seed, device)
+    backend = make_backend(model.settings, options.seed, device, measuring=True)
     plan = make_plan(options, model, task, backend, progress)
+    plan = replace(plan, warnings=(*plan.warnings, *notes))
     if resumed:
         place = performance_place_from(read_manifest(resumed), resumed)
         refuse_moved(place, resumed)

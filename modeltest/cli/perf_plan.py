@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from modeltest.cli.perf import CERTIFIED_SECONDS, MIN_SECONDS, batch_sizes, modes
 from modeltest.cli.progress import duration
-from modeltest.errors import one_line
-from modeltest.protocols import Backend, Device, Progress, Task
+from modeltest.errors import UsageError, one_line
+from modeltest.protocols import Backend, Device, Progress, Service, Task
 from modeltest.records import AudioSource
 from modeltest.runlog.layout import PerformancePlace
 from modeltest.runner.blocks import Sweep
@@ -22,7 +22,7 @@ from modeltest.runner.material import (
 )
 from modeltest.runner.plan import check_data
 from modeltest.runner.sweep_manifest import SweepPlan
-from modeltest.runner.sweep_plan import ClipSource, SweepSettings
+from modeltest.runner.sweep_plan import MODES, ClipSource, Mode, SweepSettings
 from modeltest.settings.load import Loaded
 from modeltest.settings.schema import ModelSettings, TaskSettings
 from modeltest.tasks.factory import make_task
@@ -51,11 +51,16 @@ def make_plan(
         ModeltestError: Something the user has to mend.
     """
     made = make_task(task.name, task.settings)
+    if made.num_clips > 1:
+        raise UsageError(
+            f"perf measures requests of one clip, and {task.name} asks about {made.num_clips} "
+            "at a time; give another --task"
+        )
     sources = _sources(options, task, progress)
     least_s = CERTIFIED_SECONDS if options.certified else MIN_SECONDS
     settings = SweepSettings(
         batch_sizes=batch_sizes(options.batch_sizes),
-        modes=modes(options.modes),
+        modes=_modes(options.modes, backend),
         max_new_tokens=options.max_output_length,
         num_passes=options.passes,
         min_repeats=options.repeats,
@@ -63,7 +68,10 @@ def make_plan(
         isolate=options.isolate,
         seed=options.seed,
         clip_source=sources.kind,
+        closed_loop=isinstance(backend, Service),
     )
+    if isinstance(backend, Service):
+        backend.limit_in_flight(max(settings.batch_sizes))
     truncate_long = task.settings.long_audio == "truncate"
     clips = decode_clips(sources.clips, backend, truncate_long, progress)
     if options.max_input_length is not None:
@@ -92,14 +100,13 @@ def plan_lines(plan: SweepPlan, device: Device, reason: str, place: PerformanceP
     points = settings.points
     least_s = len(points) * settings.min_seconds
     lines = [
-        f"model     {plan.model.name}: {model.model_path or 'no model'}",
+        f"model     {plan.model.name}: {model.whereabouts}",
         f"clips     {_clips_in_words(plan)}",
         f"device    {device.label} {device.facts()['name']} ({reason})",
-        f"settings  {model.data_type}, attention {model.attention}, engine {model.engine}, "
-        f"prompt {plan.sweep.material.prompt.format}, replies of at most "
-        f"{settings.max_new_tokens} tokens",
-        f"points    batch sizes {', '.join(map(str, settings.batch_sizes))}; "
-        f"{' and '.join(settings.modes)}",
+        f"settings  {model.in_words}, prompt {plan.sweep.material.prompt.format}, replies of at "
+        f"most {settings.max_new_tokens} tokens",
+        f"points    {'requests in flight' if settings.closed_loop else 'batch sizes'} "
+        f"{', '.join(map(str, settings.batch_sizes))}; {' and '.join(settings.modes)}",
         f"amount    {settings.num_passes} passes, at least {settings.min_repeats} rounds and "
         f"{settings.min_seconds:g} s per point: {_at_least(least_s)} and more"
         + (", each visit in its own process" if settings.isolate else ""),
@@ -108,6 +115,23 @@ def plan_lines(plan: SweepPlan, device: Device, reason: str, place: PerformanceP
     warnings = [*device.warnings(model.data_type), *plan.warnings]
     lines += [f"warning: {warning}" for warning in warnings]
     return [one_line(line) for line in lines]
+
+
+def _modes(words: str | None, backend: Backend) -> tuple[Mode, ...]:
+    """As asked for; else both, if the backend can go on behind the end token.
+
+    Raises:
+        UsageError: It cannot, and was asked to.
+    """
+    chosen = MODES if words is None else modes(words)
+    if not isinstance(backend, Service) or backend.can_ignore_eos:
+        return chosen
+    if words is not None and "fixed" in chosen:
+        raise UsageError(
+            f"--modes {words}: this service cannot be told to go on behind the end token; "
+            "measure --modes natural"
+        )
+    return ("natural",)
 
 
 def _at_least(seconds: float) -> str:

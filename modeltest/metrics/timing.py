@@ -9,6 +9,8 @@ import numpy as np
 
 MIN_OBSERVATIONS_P90 = 64
 """A 90th percentile of fewer observations says nothing at 99 % confidence (MLPerf's rule)."""
+MIN_OBSERVATIONS_P99 = 662
+"""The same for a 99th percentile."""
 OUTLIER_LIMIT = 14.826
 """Ten standard deviations of a normal distribution, counted in median absolute deviations."""
 
@@ -38,6 +40,11 @@ def p90(values: Sequence[float]) -> float | None:
     can be told at 99 % confidence with at most one query above it.
     """
     return percentile(values, 90) if len(values) >= MIN_OBSERVATIONS_P90 else None
+
+
+def p99(values: Sequence[float]) -> float | None:
+    """The 99th percentile, or None below `MIN_OBSERVATIONS_P99` observations; see `p90`."""
+    return percentile(values, 99) if len(values) >= MIN_OBSERVATIONS_P99 else None
 
 
 def time_per_output_token_s(e2e_s: float, ttft_s: float | None, tokens: int) -> float | None:

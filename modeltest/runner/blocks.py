@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from modeltest.protocols import Backend, Device
+from modeltest.protocols import Backend, Device, Service
 from modeltest.runlog.run_log import phase_record
 from modeltest.runlog.segment import SegmentWriter
 from modeltest.runner.load_watch import LoadWatch
@@ -19,6 +19,8 @@ from modeltest.runner.rounds import Kind, PointError, Round, RoundTimer, outputs
 from modeltest.runner.sweep import Logged
 from modeltest.runner.sweep_plan import DISTINCT_SHARE, Block, Point, SweepSettings
 
+REPEATED_KINDS = ("copies", "task")
+"""Rounds that ask the same again, so that their replies can be compared."""
 FIRST_WARM_UPS = 2
 """Rounds when a process first meets a point: what is captured or compiled needs a second."""
 
@@ -49,6 +51,7 @@ class BlockMeasurer:
         self._material = sweep.material
         self._backend = backend
         self._device = device
+        self._service = backend if isinstance(backend, Service) else None
         self._log = log
         self._timer = RoundTimer(backend, device)
         self._met: set[Point] = set()
@@ -104,10 +107,10 @@ class BlockMeasurer:
         first: Round | None = None
         while (kind := amount.next_kind()) is not None:
             number = amount.num_rounds
-            done = self._timer.take(self._batches(block, kind, number))
+            done = self._take(block, kind, number)
             self._log.append(done.record(block, kind, number))
             amount.add(kind, done.seconds)
-            if first is None and kind != "distinct":
+            if first is None and kind in REPEATED_KINDS:
                 first = done
         if first is not None:
             correct = self._material.num_correct(block, first.replies)
@@ -128,13 +131,23 @@ class BlockMeasurer:
         """Rounds at the block's own shape, not recorded."""
         task = self._settings.clip_source == "task"
         num_rounds = 1 if block.point in self._met else FIRST_WARM_UPS
-        for _ in range(num_rounds):
+        for warm_up in range(num_rounds):
             material = self._material
+            if self._settings.closed_loop:
+                self._take(block, "requests", -1 - warm_up)  # clips that no round asks about
+                continue
             self._timer.take(
                 material.longest(block.point) if task else material.copies(block.point)
             )
         self._met.add(block.point)
         return num_rounds
+
+    def _take(self, block: Block, kind: Kind, number: int) -> Round:
+        if self._service is None:
+            return self._timer.take(self._batches(block, kind, number))
+        self._service.limit_in_flight(block.point.batch_size)
+        requests = self._material.closed_loop(block, number)
+        return self._timer.take_closed_loop(self._service, requests)
 
     def _batches(self, block: Block, kind: Kind, number: int) -> Batches:
         if kind == "task":
@@ -145,7 +158,7 @@ class BlockMeasurer:
 
     def _log_peaks(self) -> None:
         self._logged_peaks = True
-        if self._backend.name == "null":
+        if self._backend.name == "null" or self._service is not None:
             return
         from modeltest.devices.peaks import measure_peaks
 
@@ -174,6 +187,8 @@ class _Amount:
 
     def __init__(self, settings: SweepSettings, block: Block) -> None:
         self._main: Kind = "task" if settings.clip_source == "task" else "copies"
+        if settings.closed_loop:
+            self._main = "requests"
         self._least_rounds = settings.block_repeats
         self._least_s = settings.block_seconds
         self._least_distinct = settings.block_distinct(block.point.mode)

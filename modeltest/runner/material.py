@@ -15,7 +15,7 @@ from modeltest.protocols import Backend, Progress, Task
 from modeltest.records import Audio, AudioSource, Generation, Prompt, Request, Response, Sample
 from modeltest.runlog.digests import digest
 from modeltest.runner.plan import CheckedData
-from modeltest.runner.sweep_plan import Block, Point
+from modeltest.runner.sweep_plan import REQUESTS_PER_LANE, Block, Point
 from modeltest.tasks.data.files import AUDIO_ENDINGS, walk
 
 Batches = tuple[tuple[Request, ...], ...]
@@ -65,13 +65,25 @@ class Material:
         Each clip is turned in a circle by an offset of its own: same length, same level, but
         no sample where it was, so whatever is kept of an earlier batch cannot serve.
         """
-        rows = []
-        for row in range(block.point.batch_size):
+        return (self._turned(block, number, range(block.point.batch_size)),)
+
+    def closed_loop(self, block: Block, number: int) -> tuple[Request, ...]:
+        """The requests of a round of a closed loop; as `distinct`, all clips in turn.
+
+        Below 0 are the numbers of warm-up rounds: one request for each in flight.
+        """
+        num_rows = block.point.batch_size * (1 if number < 0 else REQUESTS_PER_LANE)
+        first = max(0, number) * num_rows
+        return self._turned(block, number, range(first, first + num_rows))
+
+    def _turned(self, block: Block, number: int, rows: range) -> tuple[Request, ...]:
+        requests = []
+        for row in rows:
             clip, point = self._row(row), block.point
             draw = random.Random(f"turn {self.seed} {point} {block.pass_number} {number} {row}")
             turned = turn(clip.audio, draw.randrange(1, len(clip.audio.waveform)))
-            rows.append(self._request(replace(clip, audio=turned), f"#{row}", point))
-        return (tuple(rows),)
+            requests.append(self._request(replace(clip, audio=turned), f"#{row}", point))
+        return tuple(requests)
 
     def whole_task(self, block: Block, number: int) -> Batches:
         """Every sample once, in an order of its own, in batches; the last may be short."""
@@ -89,9 +101,9 @@ class Material:
 
     def num_correct(self, block: Block, responses: Sequence[Response]) -> int | None:
         """Right answers; None where nothing was asked that has one, or replies went on too far."""
-        if self.task is None or block.point.mode == "fixed":
-            return None
         truths = {clip.name: clip.truth for clip in self.clips}
+        if self.task is None or block.point.mode == "fixed" or not all(truths.values()):
+            return None
         scores = (
             self.task.score(Sample(r.sample_id, (), truths[r.sample_id]), r) for r in responses
         )
@@ -189,12 +201,21 @@ def refuse_long_inputs(
     """
     for clip in clips:
         request = Request(clip.name, (clip.audio,), prompt, Generation(1))
-        num_tokens = backend.num_input_tokens(request)
-        if num_tokens > max_tokens:
-            raise DataError(
-                f"{clip.name}: the request has {num_tokens} input tokens, --max-input-length "
-                f"allows {max_tokens}; take a shorter clip or raise the limit"
-            )
+        refuse_long_input(request, backend, max_tokens)
+
+
+def refuse_long_input(request: Request, backend: Backend, max_tokens: int) -> None:
+    """Makes sure that a request is not longer than the user allows.
+
+    Raises:
+        DataError: It is.
+    """
+    num_tokens = backend.num_input_tokens(request)
+    if num_tokens > max_tokens:
+        raise DataError(
+            f"{request.sample_id}: the request has {num_tokens} input tokens, --max-input-length "
+            f"allows {max_tokens}; take a shorter clip or raise the limit"
+        )
 
 
 def clips_digest(clips: Sequence[Clip]) -> str:

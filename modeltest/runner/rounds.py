@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from modeltest.errors import DeviceError, ModeltestError
-from modeltest.protocols import Backend, Device
+from modeltest.protocols import Backend, Device, Service
 from modeltest.records import Request, Response
 from modeltest.runlog.digests import digest
 from modeltest.runner.load_watch import LoadWatch, suspended_s
@@ -22,7 +22,7 @@ from modeltest.runner.material import Batches
 from modeltest.runner.recovery import OUT_OF_MEMORY
 from modeltest.runner.sweep_plan import Block
 
-Kind = Literal["copies", "distinct", "task"]
+Kind = Literal["copies", "distinct", "task", "requests"]
 
 
 class PointError(Exception):
@@ -34,29 +34,34 @@ class Round:
     """What was seen of one round.
 
     Attributes:
-        batches: What was asked.
+        batches: What was asked; in a closed loop each request is a batch of its own.
         responses: What came back, per batch.
-        e2e_s: Seconds of each batch, seen from outside of the backend.
+        e2e_s: Seconds of each batch, seen from outside of the backend; None of a request
+            that failed in a closed loop.
         start_s: `time.monotonic()` before the first batch.
         end_s: The same behind the last one.
         suspended_s: How long the machine slept in between.
         other_load: Share of the cores that other processes used, or None.
-        peak_memory_bytes: Highest use during the round.
+        peak_memory_bytes: Highest use during the round; None of a service.
+        wall_s: Of a closed loop: from the first request to the last reply.
+        client_cpu: Of a closed loop: processor time of this process, as a share of `wall_s`.
     """
 
     batches: Batches
     responses: tuple[tuple[Response, ...], ...]
-    e2e_s: tuple[float, ...]
+    e2e_s: tuple[float | None, ...]
     start_s: float
     end_s: float
     suspended_s: float
     other_load: float | None
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
+    wall_s: float | None = None
+    client_cpu: float | None = None
 
     @property
     def seconds(self) -> float:
         """Measured time: that of the batches, without what lies between them."""
-        return sum(self.e2e_s)
+        return sum(s or 0.0 for s in self.e2e_s) if self.wall_s is None else self.wall_s
 
     @property
     def replies(self) -> tuple[Response, ...]:
@@ -75,6 +80,8 @@ class Round:
             "suspended_s": self.suspended_s,
             "other_load": self.other_load,
             "peak_memory_bytes": self.peak_memory_bytes,
+            "wall_s": self.wall_s,
+            "client_cpu": self.client_cpu,
             "batches": [
                 _batch_record(requests, responses, e2e_s)
                 for requests, responses, e2e_s in zip(
@@ -136,6 +143,34 @@ class RoundTimer:
             peak_memory_bytes=self._device.peak_memory_bytes(),
         )
 
+    def take_closed_loop(self, backend: Service, requests: tuple[Request, ...]) -> Round:
+        """Sends the requests; each reply lets the next one go. Bodies are made before the clock.
+
+        Raises:
+            ModeltestError: Concerns the whole run.
+        """
+        prepared = backend.prepare(requests)
+        gc.collect()
+        self._watch.begin()
+        asleep_s = suspended_s()
+        start_s, begin_s, cpu_s = time.monotonic(), time.perf_counter(), time.process_time()
+        with _no_collection():
+            responses = backend.generate(requests, prepared)
+        wall_s, cpu_s = time.perf_counter() - begin_s, time.process_time() - cpu_s
+        _refuse_other_replies(requests, responses)
+        return Round(
+            batches=tuple((request,) for request in requests),
+            responses=tuple((response,) for response in responses),
+            e2e_s=tuple(r.timing.e2e_s if r.timing else None for r in responses),
+            start_s=start_s,
+            end_s=time.monotonic(),
+            suspended_s=suspended_s() - asleep_s,
+            other_load=None if backend.is_on_this_host else self._watch.other_load(),
+            peak_memory_bytes=None,
+            wall_s=wall_s,
+            client_cpu=cpu_s / wall_s,
+        )
+
     def _give_up(self, failure: str) -> None:
         self._device.free_memory()
         if not self._device.is_alive():
@@ -173,7 +208,7 @@ def _reported(replies: Sequence[Response], seconds: float) -> float:
 
 
 def _batch_record(
-    requests: Sequence[Request], responses: Sequence[Response], e2e_s: float
+    requests: Sequence[Request], responses: Sequence[Response], e2e_s: float | None
 ) -> dict[str, Any]:
     return {
         "e2e_s": e2e_s,
@@ -195,8 +230,15 @@ def _total(counts: Sequence[int | None]) -> int | None:
 
 
 def _stage_times(responses: Sequence[Response]) -> Mapping[str, Any]:
-    timings = (response.timing for response in responses)
-    stages = next((timing.stages for timing in timings if timing and timing.stages), None)
+    timings = [response.timing for response in responses if response.timing]
+    stages = next((timing.stages for timing in timings if timing.stages), None)
+    stream = next((timing.stream for timing in timings if timing.stream), None)
+    if stream is not None:  # of a service only when its pieces arrived is known
+        return {
+            **dict.fromkeys(("feature_s", "encoder_s", "prefill_s", "detokenize_s")),
+            "ttft_s": stream.ttft_s,
+            "step_s": list(stream.gap_s),
+        }
     return {
         "feature_s": stages and stages.feature_s,
         "encoder_s": stages and stages.encoder_s,

@@ -15,6 +15,12 @@ MIN_PASSES = 3
 MIN_DISTINCT_ROUNDS = 5
 """Rounds per point on clips that were never heard before, over all passes."""
 
+REQUESTS_PER_LANE = 4
+"""Requests of a round of a closed loop for each of those in flight.
+
+While the last replies arrive fewer are in flight; with more requests that share is smaller.
+"""
+
 DISTINCT_SHARE = 0.2
 """Further such rounds may take this share of the time of the others, to steady their median."""
 
@@ -24,7 +30,7 @@ class Point:
     """One measured setting.
 
     Attributes:
-        batch_size: Requests per batch.
+        batch_size: Requests per batch; in a closed loop those in flight.
         mode: `fixed` replies have all `max_new_tokens`, `natural` ones end by themselves.
     """
 
@@ -66,6 +72,8 @@ class SweepSettings:
         isolate: Each block in a process of its own.
         seed: Decides the order of the points and of a task's samples.
         clip_source: Where the clips come from.
+        closed_loop: A service is measured: `batch_size` requests in flight, each reply lets
+            the next one go, and no clip is ever sent twice.
     """
 
     batch_sizes: tuple[int, ...]
@@ -77,6 +85,7 @@ class SweepSettings:
     isolate: bool
     seed: int
     clip_source: ClipSource
+    closed_loop: bool = False
 
     @property
     def points(self) -> tuple[Point, ...]:
@@ -95,8 +104,8 @@ class SweepSettings:
 
     def block_distinct(self, mode: Mode) -> int:
         """Fewest rounds of one block on clips that were never heard before."""
-        if mode == "natural" or self.clip_source == "task":
-            return 0  # replies of other clips end elsewhere; a task's clips differ anyway
+        if mode == "natural" or self.clip_source == "task" or self.closed_loop:
+            return 0  # replies of other clips end elsewhere; the others' clips differ anyway
         return math.ceil(MIN_DISTINCT_ROUNDS / self.num_passes)
 
     def blocks(self) -> Iterator[Block]:
@@ -121,4 +130,5 @@ class SweepSettings:
             "isolate": self.isolate,
             "seed": self.seed,
             "clip_source": self.clip_source,
+            "closed_loop": self.closed_loop,
         }

@@ -40,7 +40,8 @@ def _verdict_line(summary: SweepSummary) -> str:
 
 def _table(summary: SweepSummary) -> list[str]:
     rows = [_cells(row) for row in summary.rows]
-    first, second = zip(*_HEADERS, strict=True)
+    headers = (("in", "flight"), *_HEADERS[1:]) if summary.closed_loop else _HEADERS
+    first, second = zip(*headers, strict=True)
     widths = [max(map(len, column)) for column in zip(first, second, *rows, strict=True)]
     lines = [_line(cells, widths) for cells in (first, second, *rows)]
     lines.insert(2, " ".join("-" * width for width in widths))

@@ -17,6 +17,8 @@ BENCHMARK_COLUMNS = (
     "output_tokens_per_s_ci_low", "output_tokens_per_s_ci_high", "total_tokens_per_s",
     "samples_per_s", "audio_seconds_per_s", "peak_memory_bytes", "mbu", "mfu", "peak_source",
     "outputs_sha256", "outputs_changed_vs_bs1", "accuracy", "dtype", "device", "device_name",
+    "e2e_ms_p99", "ttft_ms_p90", "ttft_ms_p99", "itl_ms_p50", "itl_ms_p90", "itl_ms_p99",
+    "failed_requests",
 )  # fmt: skip
 TODAYS_HEADER = (
     "batch, input_len, output_len, embedding_len, first_token_time(ms), "
@@ -107,6 +109,7 @@ def _benchmark_row(row: Row, summary: SweepSummary) -> Mapping[str, Any]:
         "dtype": summary.dtype,
         "device": summary.device,
         "device_name": summary.device_name,
+        "failed_requests": row.num_failed,
     }
 
 
@@ -121,7 +124,13 @@ def _figure_cells(figures: Figures) -> dict[str, Any]:
         "repeats": figures.repeats,
         "e2e_ms_p50": milliseconds(figures.e2e_p50_s),
         "e2e_ms_p90": milliseconds(figures.e2e_p90_s),
+        "e2e_ms_p99": milliseconds(figures.e2e_p99_s),
         "ttft_ms": milliseconds(figures.ttft_s),
+        "ttft_ms_p90": milliseconds(figures.ttft_p90_s),
+        "ttft_ms_p99": milliseconds(figures.ttft_p99_s),
+        "itl_ms_p50": milliseconds(figures.itl_p50_s),
+        "itl_ms_p90": milliseconds(figures.itl_p90_s),
+        "itl_ms_p99": milliseconds(figures.itl_p99_s),
         "tpot_ms": milliseconds(figures.tpot_s),
         "output_tokens_per_s": figures.output_tokens_per_s,
         "output_tokens_per_s_ci_low": low,

@@ -13,12 +13,13 @@ from modeltest.metrics.timing import (
     median,
     num_outliers,
     p90,
+    p99,
     percentile,
     time_per_output_token_s,
 )
 from modeltest.runlog.sweep_log import Record
 
-MEASURED_KINDS = ("copies", "task")
+MEASURED_KINDS = ("copies", "task", "requests")
 OUTLIER_LEAST_S, OUTLIER_LEAST_SHARE = 0.0001, 0.03
 """A round this near to the median, in seconds or as a share, is no outlier."""
 STAGES = ("feature", "encoder", "prefill", "decode", "detokenize")
@@ -29,19 +30,28 @@ class Figures:
     """What a point measures; times in seconds, None is "not measured".
 
     Attributes:
-        kind: `copies` (the clip repeated to fill the batch) or `task` (a task's samples).
+        kind: `copies` (the clip repeated to fill the batch), `task` (a task's samples), or
+            `requests` (a service's closed loop, where every request is a batch of its own and
+            a round lasts from the first request to the last reply).
         repeats: Rounds.
         num_batches: Batches of all rounds; the observations behind times of a batch.
-        measured_s: Sum of the batches' times.
+        measured_s: Sum of the rounds' times.
         audio_seconds: Audio of one request, mean.
         input_tokens: Tokens that entered the language model per request, mean.
         text_tokens: The same with each clip counted as one token, as today's tool does.
         output_tokens: New tokens per request, mean.
         e2e_p50_s: Median time of a batch.
         e2e_p90_s: Its 90th percentile, from 64 batches.
+        e2e_p99_s: Its 99th percentile, from 662 batches.
         stage_s: Median time of a batch in each of `STAGES`.
         unattributed_s: Median of what the stages leave of a batch's time.
         ttft_s: Median time to the first token.
+        ttft_p90_s: Its 90th percentile, from 64 batches.
+        ttft_p99_s: Its 99th percentile, from 662 batches.
+        itl_p50_s: Median time between one token and the next (of a service: one piece of
+            text and the next), of all replies.
+        itl_p90_s: Its 90th percentile, from 64 of them.
+        itl_p99_s: Its 99th percentile, from 662 of them.
         tpot_s: Median time per later token.
         step_s: Median of each later token's time, where all batches have as many.
         round_e2e_s: Median time of a round, all its batches.
@@ -69,9 +79,15 @@ class Figures:
     output_tokens: float
     e2e_p50_s: float
     e2e_p90_s: float | None
+    e2e_p99_s: float | None
     stage_s: dict[str, float | None]
     unattributed_s: float | None
     ttft_s: float | None
+    ttft_p90_s: float | None
+    ttft_p99_s: float | None
+    itl_p50_s: float | None
+    itl_p90_s: float | None
+    itl_p99_s: float | None
     tpot_s: float | None
     step_s: tuple[float, ...]
     round_e2e_s: float
@@ -108,22 +124,30 @@ def point_figures(rounds: Sequence[Record]) -> Figures | None:
     if not num_requests:
         return None
     e2e = [float(batch["e2e_s"]) for batch in batches]
+    ttft = [batch["ttft_s"] for batch in batches if batch["ttft_s"] is not None]
+    gaps = [gap for batch in batches for gap in batch["step_s"] or ()]
     blocks = _throughput_by_pass(timed)
     memory = [r["peak_memory_bytes"] for r in timed if r.get("peak_memory_bytes") is not None]
     return Figures(
         kind=timed[0]["kind"],
         repeats=len(timed),
         num_batches=len(batches),
-        measured_s=sum(e2e),
+        measured_s=sum(map(round_s, timed)),
         audio_seconds=sum(float(batch["audio_s"]) for batch in batches) / num_requests,
         input_tokens=_mean(_input_tokens(batch) for batch in batches),
         text_tokens=_mean(_text_tokens(batch) for batch in batches),
         output_tokens=sum(map(_output_tokens, batches)) / num_requests,
         e2e_p50_s=percentile(e2e, 50),
         e2e_p90_s=p90(e2e),
+        e2e_p99_s=p99(e2e),
         stage_s={stage: median(stage_s(batch, stage) for batch in batches) for stage in STAGES},
         unattributed_s=median(_unattributed_s(batch) for batch in batches),
         ttft_s=median(batch["ttft_s"] for batch in batches),
+        ttft_p90_s=p90(ttft),
+        ttft_p99_s=p99(ttft),
+        itl_p50_s=median(gaps),
+        itl_p90_s=p90(gaps),
+        itl_p99_s=p99(gaps),
         tpot_s=_tpot_s(batches),
         step_s=_step_s(batches),
         round_e2e_s=percentile([round_s(record) for record in timed], 50),
@@ -147,7 +171,12 @@ def _outliers(rounds_s: Sequence[float]) -> int:
 
 
 def round_s(record: Record) -> float:
-    """Seconds of a round: of all its batches, what lies between them left out."""
+    """Seconds of a round: of all its batches, what lies between them left out.
+
+    In a closed loop requests overlap; there it is the time from the first to the last reply.
+    """
+    if record.get("wall_s") is not None:
+        return float(record["wall_s"])
     return sum(float(batch["e2e_s"] or 0) for batch in record["batches"])
 
 

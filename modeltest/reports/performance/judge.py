@@ -28,6 +28,8 @@ MIN_ROUNDS_OUTLIERS = 20
 """In fewer rounds the median absolute deviation is itself a matter of chance."""
 GAP_LIMIT_S = 1.0
 OTHER_LOAD_LIMIT = 0.20
+CLIENT_CPU_LIMIT = 0.80
+"""Of one core: beyond it a client that waits for its turn is part of what it measures."""
 UNATTRIBUTED_NOTE_SHARE = 0.05
 OUT_OF_MEMORY = "out of memory"
 
@@ -80,6 +82,8 @@ def judge_point(evidence: PointEvidence) -> tuple[Finding, ...]:
     reasons = [
         *_failed_requests(evidence),
         *_work_done(evidence),
+        *_tokens_counted(evidence),
+        *_client_is_quick(evidence),
         *_replies_repeat(evidence),
         *_no_cache(evidence),
         *(f"degraded: {record['reason']}" for record in evidence.degraded),
@@ -162,11 +166,36 @@ def _stable(evidence: PointEvidence) -> Iterator[str]:
 
 def _failed_requests(evidence: PointEvidence) -> Iterator[str]:
     batches = [batch for record in evidence.rounds for batch in record["batches"]]
-    failed = sum(sum(bool(error) for error in batch["errors"]) for batch in batches)
-    if failed:
+    if failed := num_failed(evidence.rounds):
         total = sum(max(len(b["output_tokens"]), len(b["errors"])) for b in batches)
         first = next(error for batch in batches for error in batch["errors"] if error)
         yield f"{failed} of {total} requests failed, the first one with: {first}"
+
+
+def num_failed(rounds: Sequence[Record]) -> int:
+    """Requests that failed."""
+    return sum(bool(e) for record in rounds for batch in record["batches"] for e in batch["errors"])
+
+
+def _tokens_counted(evidence: PointEvidence) -> Iterator[str]:
+    counts = [
+        count
+        for record in evidence.measured
+        for batch in record["batches"]
+        if not any(batch["errors"])
+        for count in batch["output_tokens"]
+    ]
+    if unknown := sum(count is None for count in counts):
+        yield f"{unknown} of {len(counts)} replies came without a count of their tokens"
+
+
+def _client_is_quick(evidence: PointEvidence) -> Iterator[str]:
+    share = _weighted(evidence.measured, "client_cpu")
+    if share is not None and share > CLIENT_CPU_LIMIT:
+        yield (
+            f"the client used {percent(share)} of a core, limit {percent(CLIENT_CPU_LIMIT)}: it "
+            "is the bottleneck; measure from a faster machine"
+        )
 
 
 def _work_done(evidence: PointEvidence) -> Iterator[str]:
@@ -201,7 +230,7 @@ def _undisturbed(evidence: PointEvidence) -> Iterator[str]:
     gap = _longest_gap_s(evidence.rounds)
     if gap > GAP_LIMIT_S:
         yield f"a gap of {gap:.3g} s between two rounds of a pass, limit {GAP_LIMIT_S:g} s"
-    load = _other_load(evidence.measured)
+    load = _weighted(evidence.measured, "other_load")
     if load is not None and load > OTHER_LOAD_LIMIT:
         yield (
             f"other processes used {percent(load)} of the machine, "
@@ -222,15 +251,15 @@ def _longest_gap_s(rounds: Sequence[Record]) -> float:
     return float(max(gaps, default=0.0))
 
 
-def _other_load(rounds: Sequence[Record]) -> float | None:
-    """Mean share of the machine that others used, weighted by the rounds' lengths."""
+def _weighted(rounds: Sequence[Record], share: str) -> float | None:
+    """Mean of a share that the rounds recorded, weighted by their lengths."""
     known = [
-        (float(record["other_load"]), record["end_s"] - record["start_s"])
+        (float(record[share]), record["end_s"] - record["start_s"])
         for record in rounds
-        if record.get("other_load") is not None
+        if record.get(share) is not None
     ]
     seconds = sum(length for _, length in known)
-    return sum(load * length for load, length in known) / seconds if seconds else None
+    return sum(value * length for value, length in known) / seconds if seconds else None
 
 
 def _no_cache(evidence: PointEvidence) -> Iterator[str]:
@@ -248,7 +277,10 @@ def limits(manifest: Record) -> tuple[str, ...]:
         f"{1000 * OUTLIER_LEAST_S:g} ms) up to {percent(OUTLIER_SHARE_LIMIT)} of the rounds, from "
         f"{MIN_ROUNDS_OUTLIERS} rounds",
         f"no gap or suspension above {GAP_LIMIT_S:g} s",
-        f"other processes up to {percent(OTHER_LOAD_LIMIT)} of the machine",
+        f"other processes up to {percent(OTHER_LOAD_LIMIT)} of the machine, unless the service "
+        "that is measured runs there, too",
+        f"of a service: every reply with its token count, and a client that uses up to "
+        f"{percent(CLIENT_CPU_LIMIT)} of a core",
         f"repeated clips not proven (by the whole 95 % interval) more than "
         f"{percent(GAIN_LIMIT)} faster than distinct ones",
         f"spread, drift, outliers and caches are judged from {1000 * SHORTEST_ROUND_S:g} ms per "

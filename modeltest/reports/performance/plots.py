@@ -177,7 +177,7 @@ def _batch_axis(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.minorticks_off()
     axes.set_xlim(sizes[0] / 1.3, sizes[-1] * 1.3)
-    axes.set_xlabel("batch size")
+    axes.set_xlabel(_size(rows))
 
 
 def _plain_log_labels(axes: Axes) -> None:
@@ -267,9 +267,14 @@ def _throughput_alt(rows: Sequence[Row]) -> str:
         f"{row.name}: {_figures(row).output_tokens_per_s:.4g}{'' if row.valid else ' (not valid)'}"
         for row in rows
     ]
-    return f"Output tokens per second against batch size. {'; '.join(parts)}."
+    return f"Output tokens per second against {_size(rows)}. {'; '.join(parts)}."
 
 
 def _latency_alt(rows: Sequence[Row]) -> str:
     parts = [f"{row.name}: {1000 * _figures(row).e2e_p50_s:.4g} ms" for row in rows]
-    return f"Median time of a batch against batch size. {'; '.join(parts)}."
+    of = "request" if rows[0].closed_loop else "batch"
+    return f"Median time of a {of} against {_size(rows)}. {'; '.join(parts)}."
+
+
+def _size(rows: Sequence[Row]) -> str:
+    return "requests in flight" if rows[0].closed_loop else "batch size"

@@ -12,15 +12,17 @@ from modeltest.reports.performance.judge import (
     Finding,
     PointEvidence,
     judge_point,
+    num_failed,
     point_notes,
 )
 from modeltest.reports.performance.replies import Replies, point_replies
 from modeltest.reports.performance.roofline import Roofline, point_roofline
+from modeltest.reports.performance.wording import point_name
 from modeltest.reports.summary import changes, device_problems, source_problems
-from modeltest.runlog.sweep_log import Point, SweepContent
+from modeltest.runlog.sweep_log import Point, Record, SweepContent
 
 _SEVERITY: tuple[ValidityName, ...] = ("INCOMPLETE", "INVALID", "LIMITED")
-_LABELS = {"cpu": "CPU", "cuda": "GPU", "npu": "NPU"}
+_LABELS = {"cpu": "CPU", "cuda": "GPU", "npu": "NPU", "service": "SERVICE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +30,28 @@ class Row:
     """One planned point.
 
     Attributes:
-        batch_size: Requests per batch.
+        batch_size: Requests per batch; in a closed loop those in flight.
         mode: `fixed` or `natural`.
+        closed_loop: Of a service.
         findings: What stands against it; empty is valid.
         notes: What a reader should know besides.
         figures: None where nothing was measured, or it failed.
         replies: What it answered.
         cache: Copies against distinct clips; None where they were not compared.
         roofline: How near the machine's limits it comes.
+        num_failed: Requests that failed, of all rounds; None where nothing was measured.
     """
 
     batch_size: int
     mode: str
+    closed_loop: bool
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     figures: Figures | None
     replies: Replies
     cache: CacheCheck | None
     roofline: Roofline
+    num_failed: int | None
 
     @property
     def valid(self) -> bool:
@@ -60,7 +66,7 @@ class Row:
     @property
     def name(self) -> str:
         """For a sentence."""
-        return f"bs {self.batch_size} {self.mode}"
+        return point_name(self.batch_size, self.mode, self.closed_loop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class SweepSummary:
         device: `NPU`, `GPU` or `CPU`.
         device_name: Its make.
         max_new_tokens: Length of a fixed reply.
+        closed_loop: A service was measured: batch sizes are requests in flight.
         simulated: The device is none, so its figures go into no file that cannot say so.
     """
 
@@ -83,6 +90,7 @@ class SweepSummary:
     device: str
     device_name: str
     max_new_tokens: int
+    closed_loop: bool
     simulated: bool
 
     @property
@@ -104,6 +112,7 @@ def summarise_sweep(content: SweepContent) -> SweepSummary:
         device=_LABELS.get(str(device["kind"]), str(device["kind"]).upper()),
         device_name=str(device["name"]),
         max_new_tokens=int(manifest["sweep"]["max_new_tokens"]),
+        closed_loop=is_closed_loop(manifest),
         simulated=bool(device_problems(manifest)),
     )
 
@@ -129,17 +138,26 @@ def _row(content: SweepContent, point: Point) -> Row:
         degraded=content.of(content.degraded, point),
     )
     works = content.of(content.works, point)
-    roofline = point_roofline(f"bs {batch_size} {mode}", figures, works, content.peaks)
+    closed_loop = is_closed_loop(content.manifest)
+    name = point_name(batch_size, mode, closed_loop)
+    roofline = point_roofline(name, figures, works, content.peaks)
     return Row(
         batch_size=batch_size,
         mode=mode,
+        closed_loop=closed_loop,
         findings=judge_point(evidence),
         notes=(*point_notes(evidence), *roofline.notes),
         figures=figures,
         replies=evidence.replies,
         cache=evidence.cache,
         roofline=roofline,
+        num_failed=num_failed(rounds) if rounds else None,
     )
+
+
+def is_closed_loop(manifest: Record) -> bool:
+    """Whether a service was measured; sweeps of before could not."""
+    return bool(manifest["sweep"].get("closed_loop"))
 
 
 def _verdict(content: SweepContent, rows: Sequence[Row]) -> Verdict:

@@ -23,3 +23,8 @@ def percent(share: float, decimals: int = 0) -> str:
 def signed_percent(share: float) -> str:
     """A change in percent, with its sign."""
     return f"{100 * share:+.1f} %"
+
+
+def point_name(batch_size: int, mode: str, closed_loop: bool) -> str:
+    """A point for a sentence: `bs 8 fixed`, or of a service `8 in flight, fixed`."""
+    return f"{batch_size} in flight, {mode}" if closed_loop else f"bs {batch_size} {mode}"

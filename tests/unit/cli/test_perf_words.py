@@ -85,7 +85,7 @@ def test_wrong_words_show_the_usage(arguments, capsys):
 def test_defaults():
     options = build_parser().parse_args(["perf"])
     assert (options.model, options.batch_sizes, options.modes) == (
-        None, "1,2,4,8,16", "fixed,natural",
+        None, "1,2,4,8,16", None,
     )  # fmt: skip
     assert (options.repeats, options.passes, options.max_output_length) == (5, 5, 64)
     assert (options.min_seconds, options.seed, options.isolate) == (None, 0, False)

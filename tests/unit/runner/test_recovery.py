@@ -4,8 +4,9 @@ import pytest
 
 from modeltest.devices.cpu import CpuDevice
 from modeltest.errors import DeviceError, ModelError, SettingsError
+from modeltest.records import Generation, Prompt, Request, Response
 from modeltest.reports.summary import summarise
-from modeltest.runner.recovery import load
+from modeltest.runner.recovery import generate_surviving, load
 
 
 class OutOfMemory(RuntimeError):
@@ -36,7 +37,7 @@ def capacity(scripted):
         backend.max_audio_s = 30.0
         whole = backend.generate
 
-        def generate(requests, prepared=None):
+        def generate(requests, prepared=None, on_text=None):
             if len(requests) > largest:
                 backend.batches.append([request.sample_id for request in requests])
                 raise OutOfMemory("tried to allocate")
@@ -65,6 +66,40 @@ def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_answers(run_scri
     summary = summarise(run)
     assert summary.verdict.validity == "VALID"
     assert summary.verdict.reasons[0] == "3 batches were split (out of memory)"
+
+
+class Talking:
+    """Tells each reply letter by letter and runs out of memory above so many requests."""
+
+    def __init__(self, largest, letters_before=0):
+        self.largest = largest
+        self.letters_before = letters_before
+
+    def generate(self, requests, prepared=None, on_text=None):
+        fails = len(requests) > self.largest
+        for row, request in enumerate(requests):
+            for letter in request.sample_id[: self.letters_before if fails else None]:
+                on_text(row, letter)
+        if fails:
+            raise OutOfMemory("tried to allocate")
+        return [Response(request.sample_id, request.sample_id) for request in requests]
+
+
+@pytest.mark.parametrize("letters_before", [0, 1, 3])
+@pytest.mark.parametrize("largest", [1, 2, 3, 5])
+def test_text_is_told_once_and_by_the_places_in_the_whole_batch(largest, letters_before):
+    names = ["one", "two", "three", "four", "five"]
+    requests = [Request(name, (), Prompt("", "raw"), Generation(1)) for name in names]
+    told = [""] * len(names)
+
+    def tell(row, piece):
+        told[row] += piece
+
+    replies = generate_surviving(
+        Talking(largest, letters_before), SmallDevice(), requests, lambda *_: None, on_text=tell
+    )
+    assert told == names
+    assert [reply.text for reply in replies] == names
 
 
 def test_what_is_prepared_is_for_the_whole_batch_only(run_script, capacity):
@@ -151,7 +186,7 @@ def test_a_clip_that_changed_meanwhile_is_an_error(run_script, scripted, setting
 def test_replies_for_other_samples_are_never_taken(run_script, scripted):
     backend = scripted()
     whole = backend.generate
-    backend.generate = lambda requests, prepared=None: whole(requests)[::-1]
+    backend.generate = lambda requests, *_: whole(requests)[::-1]
     with pytest.raises(Exception, match="the backend answered"):
         run_script(backend, batch_size=2)
 

@@ -56,7 +56,9 @@ class TimedBackend:
     def facts(self) -> Mapping[str, Any]:
         return {"attention": self.attention}
 
-    def generate(self, requests: Sequence[Request], prepared: Any = None) -> list[Response]:
+    def generate(
+        self, requests: Sequence[Request], prepared: Any = None, on_text: Any = None
+    ) -> list[Response]:
         self.calls.append(tuple(requests))
         self.collecting.append(gc.isenabled())
         failure = self.fails(requests)
