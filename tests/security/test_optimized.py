@@ -39,7 +39,13 @@ def test_asserts_of_tests_still_check(project, tmp_path):
 @pytest.mark.skipif(sys.flags.optimize > 0, reason="this is the run under -O")
 def test_refusals_hold(project):
     """Every part that refuses something, in one process; children inherit the flag."""
-    parts = ("settings", "runlog", "reports", "backends", "metrics")
+    parts = (
+        "settings",
+        "runlog",
+        "backends",
+        "metrics",
+        "reports/performance/test_hostile_sweeps.py",
+    )
     done = optimized_pytest(
         project,
         *(f"tests/unit/{part}" for part in parts),
