@@ -108,14 +108,19 @@ def _runs(output_dir: Path) -> Iterator[tuple[str, ...]]:
 
 
 def _accuracy_cells(folder: Path) -> tuple[str, str, str]:
-    """Accuracy, state and how much is done."""
+    """Accuracy or what stands in its place, state and how much is done."""
     from modeltest.reports.console import percent
     from modeltest.reports.summary import summarise
     from modeltest.runlog.run_log import read_run
 
     summary = summarise(read_run(folder))
-    accuracy = percent(summary.value("all", "acc"))
-    return accuracy, summary.verdict.validity, f"{summary.num_done}/{summary.num_planned}"
+    metric, headline = summary.headline
+    value = percent(headline)
+    return (
+        value if metric == "acc" else f"{metric} {value}",
+        summary.verdict.validity,
+        f"{summary.num_done}/{summary.num_planned}",
+    )
 
 
 def _sweep_cells(folder: Path) -> tuple[str, str, str]:

@@ -28,8 +28,20 @@ def _is_unparsed(score: Score, failed: bool) -> bool:
     return score.answer is None and not failed
 
 
+def _is_answered(score: Score, failed: bool) -> bool:
+    return score.answer is not None and not failed
+
+
 def _has_failed(_: Score, failed: bool) -> bool:
     return failed
+
+
+def _any(_score: Score, _failed: bool) -> bool:
+    return True
+
+
+def _has_reference(score: Score, _: bool) -> bool:
+    return score.num_reference_words is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +52,13 @@ class ShareMetric:
         name: Name in the `metric` column.
         counts: Whether a sample adds to the share.
         correct: Whether a sample adds to the `correct` column.
+        can_count: Whether it could add to the share; where no sample could, there is no share.
     """
 
     name: str
     counts: Predicate
     correct: Predicate = _is_correct
+    can_count: Predicate = _any
 
     def aggregate(self, subset: str, scores: Sequence[Score], errors: Sequence[bool]) -> Aggregate:
         """The share over all of `scores`; failed and unparsed samples stay in `total`.
@@ -59,7 +73,7 @@ class ShareMetric:
         """
         samples = list(zip(scores, errors, strict=True))
         count = sum(self.counts(*sample) for sample in samples)
-        total = len(samples)
+        total = len(samples) if any(self.can_count(*sample) for sample in samples) else 0
         interval = wilson(count, total)
         low, high = interval or (None, None)
         return Aggregate(
@@ -70,7 +84,7 @@ class ShareMetric:
             ci_high=high,
             ci_method="wilson" if interval else "",
             stderr=standard_error(count, total),
-            total=total,
+            total=len(samples),
             correct=sum(self.correct(*sample) for sample in samples),
             unparsed=sum(_is_unparsed(*sample) for sample in samples),
             errors=sum(errors),
@@ -87,5 +101,9 @@ ACCURACY_OPTION_LOGITS = ShareMetric(
     correct=_is_correct_by_option_logits,
 )
 """By the option whose first token is likeliest, whatever the reply says."""
+EXACT_MATCH = ShareMetric("exact_match", counts=_is_correct, can_count=_has_reference)
+"""Replies whose words are those of the reference."""
+ANSWERED_RATE = ShareMetric("answered_rate", counts=_is_answered)
+"""Replies with at least one word."""
 UNPARSED_RATE = ShareMetric("unparsed_rate", counts=_is_unparsed)
 ERROR_RATE = ShareMetric("error_rate", counts=_has_failed)

@@ -9,15 +9,21 @@ from modeltest.metrics.accuracy import (
     ACCURACY,
     ACCURACY_LEGACY,
     ACCURACY_OPTION_LOGITS,
+    ANSWERED_RATE,
     ERROR_RATE,
+    EXACT_MATCH,
     UNPARSED_RATE,
 )
+from modeltest.metrics.word_error_rate import WORD_ERROR_RATE
 from modeltest.protocols import Metric
 
 _KNOWN: tuple[Metric, ...] = (
     ACCURACY,
     ACCURACY_LEGACY,
     ACCURACY_OPTION_LOGITS,
+    WORD_ERROR_RATE,
+    EXACT_MATCH,
+    ANSWERED_RATE,
     UNPARSED_RATE,
     ERROR_RATE,
 )
@@ -27,7 +33,8 @@ def make_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
     """The named metrics, each once and in this order, then the rates of every run.
 
     Args:
-        names: Any of `acc`, `acc_legacy`, `acc_option_logits`, `unparsed_rate`, `error_rate`.
+        names: Any of `acc`, `acc_legacy`, `acc_option_logits`, `wer`, `exact_match`,
+            `answered_rate`, `unparsed_rate`, `error_rate`.
 
     Raises:
         SettingsError: A name is unknown.

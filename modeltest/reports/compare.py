@@ -6,7 +6,7 @@ attention. With another model, prompt, clip or length the ratio would say nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -158,10 +158,9 @@ def _only_one(
 
 
 def _refuse_other_work(first: Record, second: Record) -> None:
-    found = list(_differences(_work_of(first), _work_of(second), ""))
+    found = list(differences(_work_of(first), _work_of(second)))
     if found:
-        lines = "; ".join(f"{name}: A has {a}, B has {b}" for name, a, b in found)
-        raise UsageError(one_line(f"these runs cannot be compared, they differ in {lines}"))
+        raise UsageError(refusal(found))
 
 
 def _work_of(manifest: Record) -> dict[str, Any]:
@@ -184,13 +183,20 @@ def _without(value: Any, names: frozenset[str]) -> Any:
     return {key: _without(inner, names) for key, inner in value.items() if key not in names}
 
 
-def _differences(first: Any, second: Any, name: str) -> Iterator[tuple[str, str, str]]:
+def differences(first: Any, second: Any, name: str = "") -> Iterator[tuple[str, str, str]]:
+    """Where two values of JSON differ: the path of keys, A's value, B's value."""
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         for key in sorted({*first, *second}):
             inner = f"{name}.{key}" if name else str(key)
-            yield from _differences(first.get(key), second.get(key), inner)
+            yield from differences(first.get(key), second.get(key), inner)
     elif first != second:
         yield name, _shown(first), _shown(second)
+
+
+def refusal(found: Iterable[tuple[str, str, str]]) -> str:
+    """Says why two runs have nothing to do with each other, in one line."""
+    lines = "; ".join(f"{name}: A has {a}, B has {b}" for name, a, b in found)
+    return one_line(f"these runs cannot be compared, they differ in {lines}")
 
 
 def _allowed_differences(first: Record, second: Record) -> Iterator[tuple[str, str, str]]:

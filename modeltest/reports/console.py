@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
@@ -29,8 +29,13 @@ def verdict_line(summary: Summary) -> str:
 
 
 def result_table(summary: Summary) -> str:
-    """Accuracy with its interval, unparsed and failed samples, per subset."""
-    subsets = dict.fromkeys(a.subset for a in summary.aggregates if a.ci_method)
+    """The figures with their intervals, unparsed and failed samples, per subset."""
+    subsets = list(dict.fromkeys(each.subset for each in summary.rates))
+    rows = _transcripts if summary.confusion is None else _accuracy
+    return rows(summary, subsets)
+
+
+def _accuracy(summary: Summary, subsets: Sequence[str]) -> str:
     rows = []
     for subset in subsets:
         accuracy = summary.value(subset, "acc")
@@ -46,7 +51,29 @@ def result_table(summary: Summary) -> str:
         )  # fmt: skip
     headers = ["subset", "total", "correct", "acc %", "95 % interval", "acc_legacy %",
                "unparsed", "errors"]  # fmt: skip
-    align = ("left", *["right"] * 7)
+    return _table(headers, rows)
+
+
+def _transcripts(summary: Summary, subsets: Sequence[str]) -> str:
+    rows = []
+    for subset in subsets:
+        rate, exact = summary.value(subset, "wer"), summary.value(subset, "exact_match")
+        answered = summary.value(subset, "answered_rate")
+        if answered is None:
+            continue
+        rows.append(
+            [
+                one_line(subset), answered.total, percent(rate), interval(rate), percent(exact),
+                percent(answered), answered.unparsed, answered.errors,
+            ]
+        )  # fmt: skip
+    headers = ["subset", "total", "wer %", "95 % interval", "exact %", "answered %", "unparsed",
+               "errors"]  # fmt: skip
+    return _table(headers, rows)
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    align = ("left", *["right"] * (len(headers) - 1))
     return tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=align)
 
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from modeltest.metrics.confusion import Confusion
 from modeltest.records import Aggregate
 from modeltest.reports.summary import Summary
 from modeltest.runlog.run_log import RunContent
@@ -20,11 +21,13 @@ SAMPLE_COLUMNS = (
     "sample_id", "audio", "truth", "answer", "correct", "output", "input_tokens",
     "output_tokens", "e2e_s", "error", "validity",
 )  # fmt: skip
+PAIR_COLUMNS = ("first_audio", "second_audio", "answer", "validity")
 INDEX_COLUMNS = (
     "run", "created", "command", "model", "task", "device", "dtype", "metric", "value",
     "total", "validity", "reasons", "path",
 )  # fmt: skip
 
+NUM_OF_A_PAIR = 2
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\0")
 _PART_CHARACTERS = 1 << 16
 
@@ -65,9 +68,24 @@ def samples_csv(run: RunContent, summary: Summary) -> Iterator[bytes]:
     return csv_parts(SAMPLE_COLUMNS, (_sample_row(record, summary) for record in run.samples))
 
 
+def pairs_csv(run: RunContent, summary: Summary) -> Iterator[bytes]:
+    """`*_pairs.csv`: the columns of the original tool for two clips per sample."""
+    rows = (
+        {
+            "first_audio": record["clips"][0]["name"],
+            "second_audio": record["clips"][1]["name"],
+            "answer": record["response"]["text"],
+            "validity": summary.verdict.validity,
+        }
+        for record in run.samples
+        if len(record["clips"]) == NUM_OF_A_PAIR
+    )
+    return csv_parts(PAIR_COLUMNS, rows)
+
+
 def confusion_csv(summary: Summary) -> bytes:
-    """`*_confusion.csv`: one row per true label, one column per answer."""
-    table = summary.confusion
+    """`*_confusion.csv`: one row per true label, one column per answer; no row without labels."""
+    table = summary.confusion or Confusion((), ())
     columns = ("truth", *table.columns, "total", "validity")
     rows = (
         dict(zip(columns, (label, *counts, sum(counts), summary.verdict.validity), strict=True))
@@ -77,13 +95,13 @@ def confusion_csv(summary: Summary) -> bytes:
 
 
 def index_row(run: RunContent, summary: Summary, path: str) -> dict[str, Any]:
-    """The run's line in `index.csv`; the headline number is the accuracy."""
+    """The run's line in `index.csv`, with its headline number."""
     shared = _run_columns(run, summary)
-    headline = summary.value("all", "acc")
+    metric, headline = summary.headline
     return {
         **shared,
         "command": "eval",
-        "metric": "acc",
+        "metric": metric,
         "value": headline.value if headline else None,
         "total": summary.num_done,
         "path": path,
@@ -132,7 +150,7 @@ def _sample_row(record: Mapping[str, Any], summary: Summary) -> dict[str, Any]:
         "audio": "|".join(clip["name"] for clip in record["clips"]),
         "truth": record["truth"],
         "answer": score["answer"],
-        "correct": score["correct"],
+        "correct": score["correct"] if record["truth"] else None,
         "output": response["text"],
         "input_tokens": response["input_tokens"],
         "output_tokens": response["output_tokens"],

@@ -11,9 +11,11 @@ from typing import Any
 
 from modeltest.reports.csv_files import (
     INDEX_COLUMNS,
+    NUM_OF_A_PAIR,
     confusion_csv,
     csv_bytes,
     index_row,
+    pairs_csv,
     result_csv,
     samples_csv,
 )
@@ -39,11 +41,14 @@ def write_reports(run: RunContent, summary: Summary) -> dict[str, Path]:
     place = place_from(run.manifest, run.folder)
     files: dict[str, tuple[Path, bytes | Iterable[bytes]]] = {
         "results": (place.result_file("result"), result_csv(run, summary)),
-        "confusion": (place.result_file("confusion"), confusion_csv(summary)),
-        "samples": (place.result_file("samples"), samples_csv(run, summary)),
-        "replies": (place.output_file, output_text(run, summary)),
-        "report": (place.run_folder / "report.html", report_html(run, summary)),
     }
+    if summary.confusion:
+        files["confusion"] = (place.result_file("confusion"), confusion_csv(summary))
+    files["samples"] = (place.result_file("samples"), samples_csv(run, summary))
+    if run.samples and len(run.samples[0]["clips"]) == NUM_OF_A_PAIR:
+        files["pairs"] = (place.result_file("pairs"), pairs_csv(run, summary))
+    files["replies"] = (place.output_file, output_text(run, summary))
+    files["report"] = (place.run_folder / "report.html", report_html(run, summary))
     refuse_moved(place, run.folder)
     for path, _ in files.values():
         refuse_links(place.output_dir, path.parent)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def report_html(run: RunContent, summary: Summary) -> bytes:
     """The page: verdict, what ran, results, confusion matrix, wrong samples."""
-    rates = [a for a in summary.aggregates if a.ci_method]
+    rates = summary.rates
     page = page_template(Path(__file__).with_name("report.html.j2")).render(
         run=run,
         manifest=run.manifest,
@@ -27,7 +27,7 @@ def report_html(run: RunContent, summary: Summary) -> bytes:
             for subset in dict.fromkeys(aggregate.subset for aggregate in rates)
         ],
         metrics=_metrics(rates),
-        speed=[a for a in summary.aggregates if not a.ci_method and a.value is not None],
+        speed=summary.speed,
         wrong=[run.samples[place] for place in summary.wrong],
     )
     return page.encode("utf-8", errors="backslashreplace")

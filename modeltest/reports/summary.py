@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modeltest.metrics.accuracy import ACCURACY_OPTION_LOGITS
@@ -23,6 +23,8 @@ _RECORDED_ELSEWHERE = (
 UNPARSED_NOTE_SHARE = 0.02
 MAX_WRONG_SHOWN = 500
 _SEVERITY: tuple[ValidityName, ...] = ("INCOMPLETE", "INVALID", "LIMITED")
+_SPEED = ("load_s", "eval_s", "samples_per_s", "audio_seconds_per_s")
+_HEADLINES = ("acc", "wer", "answered_rate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +34,17 @@ class Summary:
     Attributes:
         verdict: What the numbers are good for.
         aggregates: Subset `all` first, then classes, then other slices.
-        confusion: Truth against answer.
+        confusion: Truth against answer; None where any text may be right.
         num_done: Samples in the log.
         num_planned: Samples that the manifest names.
-        num_wrong: Samples that are not correct.
+        num_wrong: Samples that are not correct; where nobody knows what is, those without an
+            answer.
         wrong: Places of the first `MAX_WRONG_SHOWN` of them among the run's samples.
     """
 
     verdict: Verdict
     aggregates: tuple[Aggregate, ...]
-    confusion: Confusion
+    confusion: Confusion | None
     num_done: int
     num_planned: int
     num_wrong: int = 0
@@ -53,6 +56,25 @@ class Summary:
             if (aggregate.subset, aggregate.metric) == (subset, metric):
                 return aggregate
         return None
+
+    @property
+    def headline(self) -> tuple[str, Aggregate | None]:
+        """Name and figure of the one number that stands for the run."""
+        found = ((name, self.value("all", name)) for name in _HEADLINES)
+        measured = (pair for pair in found if pair[1] and pair[1].value is not None)
+        return next(measured, ("acc", self.value("all", "acc")))
+
+    @property
+    def rates(self) -> list[Aggregate]:
+        """What was found out of the samples and not of the speed."""
+        found = (each for each in self.aggregates if each.metric not in _SPEED)
+        return [each for each in found if each.ci_method or each.value is not None]
+
+    @property
+    def speed(self) -> list[Aggregate]:
+        """What is known of the speed."""
+        found = (each for each in self.aggregates if each.metric in _SPEED)
+        return [each for each in found if each.value is not None]
 
 
 def summarise(run: RunContent) -> Summary:
@@ -67,16 +89,10 @@ def summarise(run: RunContent) -> Summary:
         aggregates += [metric.aggregate(subset, chosen, failed) for metric in metrics]
         if subset == "all":
             aggregates += _speed(run, aggregates[0], sum(tally.heard_s))
-    answers = list(tally.answers.elements())
     return Summary(
         verdict=judge(run, aggregates, tally.notes),
         aggregates=tuple(aggregates),
-        confusion=confusion(
-            [truth for truth, _, _ in answers],
-            [answer for _, answer, _ in answers],
-            [has_failed for _, _, has_failed in answers],
-            run.manifest["labels"],
-        ),
+        confusion=tally.confusion(run.manifest["labels"]) if tally.has_labels else None,
         num_done=len(run.samples),
         num_planned=run.manifest["data"]["num_samples"],
         num_wrong=tally.num_wrong,
@@ -89,17 +105,20 @@ class _Tally:
     """What the samples come to, whatever their number.
 
     Attributes:
+        has_labels: An answer is one of few labels; else any text, of which none is kept.
         outcomes: By subset, how often a score came with or without a failure.
         answers: How often a truth got an answer with or without a failure.
         heard_s: What the model heard of each clip, seconds.
         num_cut: Samples that were cut to what the model hears.
         clip_notes: What else was noted of clips.
         has_option_logits: The backend gave the options' logits.
-        num_wrong: Samples that are not correct.
+        num_wrong: Samples that are not correct, or have no answer where nobody knows the right
+            one.
         wrong: Places of the first of them.
     """
 
-    outcomes: dict[str, Counter[tuple[Score, bool]]]
+    has_labels: bool
+    outcomes: dict[str, Counter[tuple[Score, bool]]] = field(default_factory=dict)
     answers: Counter[tuple[str, str | None, bool]] = field(default_factory=Counter)
     heard_s: array[float] = field(default_factory=lambda: array("d"))
     num_cut: int = 0
@@ -111,17 +130,30 @@ class _Tally:
     def add(self, place: int, record: Mapping[str, Any]) -> None:
         """Counts one sample."""
         score, has_failed = Score(**record["score"]), bool(record["response"]["error"])
+        if not self.has_labels and score.answer is not None:
+            score = replace(score, answer="")
         for subset in dict.fromkeys(("all", *record["subsets"])):
             self.outcomes.setdefault(subset, Counter())[score, has_failed] += 1
-        self.answers[record["truth"], score.answer, has_failed] += 1
+        if self.has_labels:
+            self.answers[record["truth"], score.answer, has_failed] += 1
         self.heard_s.extend(clip["heard_s"] for clip in record["clips"])
         self.num_cut += any("truncated" in clip["note"] for clip in record["clips"])
         self.clip_notes.add(record["clips"])
         self.has_option_logits |= bool(record["response"].get("option_logits"))
-        if not score.correct:
+        if not (score.correct if record["truth"] else score.answer is not None):
             self.num_wrong += 1
             if len(self.wrong) < MAX_WRONG_SHOWN:
                 self.wrong.append(place)
+
+    def confusion(self, labels: Sequence[str]) -> Confusion:
+        """Truth against answer."""
+        answers = list(self.answers.elements())
+        return confusion(
+            [truth for truth, _, _ in answers],
+            [answer for _, answer, _ in answers],
+            [has_failed for _, _, has_failed in answers],
+            labels,
+        )
 
     @property
     def further_metrics(self) -> list[str]:
@@ -146,7 +178,7 @@ class _Tally:
 
 
 def _count(run: RunContent) -> _Tally:
-    tally = _Tally(outcomes={})
+    tally = _Tally(has_labels=bool(run.manifest["labels"]))
     for place, record in enumerate(run.samples):
         tally.add(place, record)
     return tally
@@ -195,6 +227,9 @@ def _incidents(run: RunContent) -> Iterator[str]:
         if records:
             reasons = ", ".join(sorted({record["reason"] for record in records}))
             yield f"{len(records)} {what} ({reasons})"
+    counts = (phase.get("num_retries") for phase in run.phases)
+    if num_retries := sum(count for count in counts if type(count) is int):
+        yield f"the service was asked again {num_retries} times"
 
 
 def device_problems(manifest: Mapping[str, Any]) -> list[str]:
@@ -237,18 +272,18 @@ def _speed(run: RunContent, whole: Aggregate, audio_s: float) -> list[Aggregate]
     timed = sum(phase["num_samples"] for phase in run.phases if phase["name"] == "eval")
     if timed != len(run.samples):  # a killed process left samples and no time
         eval_s = None
-    rates = {
-        "load_s": load_s,
-        "eval_s": eval_s,
-        "samples_per_s": len(run.samples) / eval_s if eval_s else None,
-        "audio_seconds_per_s": audio_s / eval_s if eval_s else None,
-    }
+    values = (
+        load_s,
+        eval_s,
+        len(run.samples) / eval_s if eval_s else None,
+        audio_s / eval_s if eval_s else None,
+    )
     return [
         Aggregate(
             "all", name, value, None, None, "", None,
             total=whole.total, correct=None, unparsed=whole.unparsed, errors=whole.errors,
         )
-        for name, value in rates.items()
+        for name, value in zip(_SPEED, values, strict=True)
     ]  # fmt: skip
 
 

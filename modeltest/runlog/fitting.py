@@ -16,6 +16,7 @@ class TaskFit:
         """Takes labels and slices from an accuracy run's manifest."""
         labels = manifest["labels"]
         self._labels = frozenset(labels)
+        self._is_free_text = not labels
         self._keys = frozenset((*manifest["task"]["settings"]["slices"]["by"], "age"))
         # Most records name the same few subsets.
         self._subsets = {f"class={label}" for label in labels}
@@ -26,11 +27,8 @@ class TaskFit:
         Raises:
             DataError: It does not, so it is no record of this run.
         """
-        answers = [value for value in record["score"].values() if type(value) is str]
-        if not (
-            self._labels.issuperset((record["truth"], *answers))
-            and all(map(self._is_subset, record["subsets"]))
-        ):
+        fits = self._is_free_text or self._labels.issuperset(_labels_in(record))
+        if not (fits and all(map(self._is_subset, record["subsets"]))):
             raise DataError(
                 one_line(f"{segment}: sample {record['sample_id'][:100]} ")
                 + "has labels or slices that the manifest's task has not; the log or the "
@@ -45,3 +43,8 @@ class TaskFit:
             return False
         self._subsets.add(name)
         return True
+
+
+def _labels_in(record: Mapping[str, Any]) -> list[str]:
+    answers = [value for value in record["score"].values() if type(value) is str]
+    return [record["truth"], *answers]

@@ -15,12 +15,13 @@ from modeltest.records import Score
 from modeltest.runlog import sweep_record_shape
 
 _MAX_INDEX = 1 << 40
+_MAX_COUNT = 1 << 31  # sums of so many samples stay exact
 _NUMBER = (int, float)
 _COUNT = (int, type(None))
 # Logs of before a part was thought of lack it, if it has a default.
-_SCORE_TYPES = {
-    field.name: (bool,) if field.type == "bool" else (str, type(None)) for field in fields(Score)
-}
+_TYPES_OF: dict[Any, tuple[type, ...]] = {"bool": (bool,), "int | None": _COUNT}
+_SCORE_TYPES = {field.name: _TYPES_OF.get(field.type, (str, type(None))) for field in fields(Score)}
+_SCORE_COUNTS = ("num_word_edits", "num_reference_words")
 _SCORE_NEEDS = frozenset(field.name for field in fields(Score) if field.default is MISSING)
 
 
@@ -103,6 +104,9 @@ def _are_numbers(values: Any) -> bool:
 def _is_score(score: Mapping[str, Any]) -> bool:
     for name, value in score.items():
         if type(value) not in _SCORE_TYPES[name]:
+            return False
+    for name in _SCORE_COUNTS:
+        if not 0 <= (score.get(name) or 0) < _MAX_COUNT:
             return False
     return score.keys() >= _SCORE_NEEDS
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -170,13 +171,20 @@ def _unknown_slices(keys: Sequence[str], samples: Sequence[Sample]) -> list[str]
     ]
 
 
+def _all_audio(clips: tuple[AudioFacts, ...]) -> str:
+    """Identifies the audio bytes of a sample; a clip may well stand in several pairs."""
+    if len(clips) == 1:
+        return clips[0].sha256
+    return hashlib.sha256("".join(clip.sha256 for clip in clips).encode()).hexdigest()
+
+
 def _copies(samples: Sequence[Sample], facts: Sequence[tuple[AudioFacts, ...]]) -> list[str]:
     import numpy as np
 
     digests, owners = bytearray(), array("L")
     for number, clips in enumerate(facts):
-        for clip in clips:
-            digests += short_digest(clip.sha256)
+        if clips:
+            digests += short_digest(_all_audio(clips))
             owners.append(number)
     # Of a fixed width, so that numpy's dropping of NULs at the end joins no two of them.
     keys = np.frombuffer(bytes(digests), f"S{SHORT_BYTES}")

@@ -80,7 +80,7 @@ def build_manifest(
 ) -> dict[str, Any]:
     """Everything that decided the run, as JSON values."""
     prompt, asked = plan.task.prompt(), plan.task.generation()
-    rendered = backend.render(prompt, num_clips=1)
+    rendered = backend.render(prompt, plan.task.num_clips)
     task = plan.task_settings.settings
     identity: dict[str, Any] = {
         "backend": {"name": backend.name, **backend.identity(plan.certified)},

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from modeltest.records import AUDIO_PLACEHOLDER, Generation, Prompt, Response, Sample, Score
+from modeltest.records import Generation, Prompt, Response, Sample, Score
 from modeltest.settings.schema import TaskSettings
 from modeltest.tasks.answers import Choice, read_answer
 from modeltest.tasks.legacy_answer import read_answer_legacy
+from modeltest.tasks.question import make_prompt, slices_of
 
 
 class MultipleChoiceTask:
@@ -38,14 +39,16 @@ class MultipleChoiceTask:
         """The options' labels in their order."""
         return tuple(choice.label for choice in self.choices)
 
+    @property
+    def num_clips(self) -> int:
+        """The question is about one clip."""
+        return self.settings.num_clips
+
     def prompt(self) -> Prompt:
         """The question with its options; for `raw` inside `raw_prompt`."""
         options = ", ".join(f"{choice.letter}: {choice.text}" for choice in self.choices)
         question = self.settings.prompt.format(choices=options)
-        if self.settings.prompt_format == "chat":
-            return Prompt(text=question, format="chat")
-        text = self.settings.raw_prompt.format(audio=AUDIO_PLACEHOLDER, prompt=question)
-        return Prompt(text=text, format="raw")
+        return make_prompt(self.settings, question)
 
     def generation(self) -> Generation:
         """Greedy decoding of at most `max_new_tokens`; see `stop_at_answer` of the settings."""
@@ -79,12 +82,7 @@ class MultipleChoiceTask:
 
     def subsets(self, sample: Sample) -> tuple[str, ...]:
         """`class=…`, then the slices of the task file for which the sample has metadata."""
-        slices = self.settings.slices
-        by_key = tuple(
-            f"{key}={sample.metadata[key]}" for key in slices.by if sample.metadata.get(key)
-        )
-        ages = _age_subsets(sample.metadata, slices.age_ranges)
-        return (f"class={sample.truth}", *by_key, *ages)
+        return (f"class={sample.truth}", *slices_of(sample.metadata, self.settings.slices))
 
 
 def _whole_answer(choices: Sequence[Choice]) -> str:
@@ -94,12 +92,3 @@ def _whole_answer(choices: Sequence[Choice]) -> str:
     """
     options = "|".join(rf"{c.letter}\s*[:.)]\s*{re.escape(c.text)}\b" for c in choices)
     return rf"(?i)\s*[(]?(?:{options})"
-
-
-def _age_subsets(metadata: Mapping[str, str], ranges: tuple[str, ...]) -> tuple[str, ...]:
-    try:
-        age = int(float(metadata.get("age", "")))  # tables spell whole years as 27.0, too
-    except (ValueError, OverflowError):
-        return ()
-    bounds = (tuple(map(int, each.split("-"))) for each in ranges)
-    return tuple(f"age={low}-{high}" for low, high in bounds if low <= age <= high)

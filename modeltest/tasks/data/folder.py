@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -15,7 +13,7 @@ from modeltest.tasks.data.found import Listing, Problem, without_duplicates
 from modeltest.tasks.data.labels import NAME_DOES_NOT_MATCH, LabelReader
 from modeltest.tasks.data.release import is_release
 from modeltest.tasks.data.speakers import read_speakers, with_speakers
-from modeltest.tasks.data.texts import read_text
+from modeltest.tasks.data.tables import read_table
 
 _Problems = list[Problem]
 
@@ -94,7 +92,7 @@ def _by_table(
 ) -> Iterator[Sample]:
     unlisted = set(files.names)
     listed: dict[str, int] = {}
-    for number, row in _read_table(files.root, table):
+    for number, row in read_table(files.root, table, ("audio", "label")):
         relative = PurePosixPath(row.pop("audio").replace("\\", "/"))
         path = relative.as_posix()
         name = one_line(path)
@@ -116,29 +114,6 @@ def _by_table(
         listed.setdefault(path, number)
     what = f"no label: {table} does not name it"
     problems += [Problem(one_line(path), what) for path in sorted(unlisted)]
-
-
-def _read_table(root: Path, table: str) -> list[tuple[int, dict[str, str]]]:
-    """Rows with their number in the file, the header being row 1.
-
-    Raises:
-        DataError: The table is missing, is no CSV or lacks a column.
-    """
-    path = root / table
-    try:
-        with io.StringIO(read_text(path), newline="") as file:
-            rows = csv.DictReader(file, strict=True)
-            missing = {"audio", "label"} - set(rows.fieldnames or ())
-            if missing:
-                raise DataError(f"{path}: lacks the column {sorted(missing)[0]!r}")
-            # Cells beyond the header have the key None, absent ones the value None.
-            return [
-                (number, {key: value or "" for key, value in row.items() if key is not None})
-                for number, row in enumerate(rows, start=2)
-            ]
-    except (OSError, UnicodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DataError(f"{path}: not readable as a table of labels ({reason})") from error
 
 
 def _path_id(file: AudioFile) -> str:

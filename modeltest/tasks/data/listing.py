@@ -12,6 +12,7 @@ from modeltest.tasks.data.folder import find_in_folder
 from modeltest.tasks.data.found import Listing, Problem, report_problems
 from modeltest.tasks.data.release import find_in_release, is_release
 from modeltest.tasks.data.saved import find_in_saved, is_saved
+from modeltest.tasks.data.transcripts import find_transcripts
 
 __all__ = ["Listing", "Problem", "find_samples", "report_problems"]
 
@@ -20,7 +21,7 @@ def find_samples(settings: TaskSettings) -> Listing:
     """Lists all clips of a task's data folder with their labels; opens none of them.
 
     Takes the official release tree, a saved `datasets` folder, or a flat or nested folder of
-    audio files.
+    audio files; of a transcription task a folder with the tables that its settings name.
 
     Args:
         settings: The task; `local_dataset_path` is the folder.
@@ -32,7 +33,9 @@ def find_samples(settings: TaskSettings) -> Listing:
         DataError: There is no such folder, no audio in it, or it cannot be understood.
     """
     root = _data_folder(settings)
-    if is_release(root):
+    if settings.kind == "transcription":
+        listing = find_transcripts(root, settings)
+    elif is_release(root):
         listing = find_in_release(root, settings)
     elif is_saved(root):
         listing = find_in_saved(root, settings)

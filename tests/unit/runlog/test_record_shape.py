@@ -22,6 +22,8 @@ def test_a_whole_sample_is_one(sample):
     assert is_record({**sample(0), "more": 1})
     assert is_record(changed(sample(0), ("response", "option_logits"), [1.5, 2]))
     assert is_record(changed(sample(0), ("score", "option_answer"), "cough"))
+    assert is_record(changed(sample(0), ("score", "num_word_edits"), 3))
+    assert is_record(changed(sample(0), ("score", "num_reference_words"), None))
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,8 @@ def test_a_whole_sample_is_one(sample):
         (("response", "timing"), {"e2e_s": "1"}), (("score",), {}), (("score", "correct"), 1),
         (("response", "option_logits"), None), (("response", "option_logits"), ["1"]),
         (("score", "answer"), 3), (("score", "more"), 1),
+        *((("score", "num_word_edits"), value) for value in ("3", 1.5, True, -1, 2**31)),
+        (("score", "num_reference_words"), -1),
     ],
 )  # fmt: skip
 def test_a_sample_with_a_part_missing_or_of_another_type_is_none(sample, path, value):

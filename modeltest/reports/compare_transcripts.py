@@ -1,0 +1,168 @@
+"""Do two runs of a transcription task say the same? The original tool's agreement score.
+
+Model, device, engine and the prompt's form may differ: what changed the replies is what one
+wants to know. The question, the clips and the references may not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tabulate import tabulate
+
+from modeltest.errors import UsageError, one_line
+from modeltest.metrics.edit_distance import edit_distance_share
+from modeltest.records import Verdict
+from modeltest.reports.compare import differences, refusal
+from modeltest.reports.console import interval, percent
+from modeltest.reports.summary import Summary
+from modeltest.runlog.run_log import RunContent
+
+KIND = "transcription"
+MAX_SHOWN = 5
+_GAP_OF_A_FAILURE = 1.0
+_FORM_OF_THE_PROMPT = ("prompt_format", "raw_prompt", "local_dataset_path")
+_DECIDED_THE_REPLIES = ("model", "backend", "prompt", "device", "dtype", "attention")
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptComparison:
+    """Two runs of one transcription task.
+
+    Attributes:
+        gap: Mean over the pairs of `edit_distance_share` of the two replies' words; a pair of
+            which a sample failed has 1.
+        num_pairs: Samples that both runs evaluated.
+        num_planned: Samples of the task.
+        num_equal: Pairs with the same words.
+        num_failed: Pairs of which a sample failed.
+        widest: Ids of the pairs that are farthest apart, with their gaps.
+        verdicts: Of A and B.
+        figures: Per metric the texts of A and B.
+        differing: What may differ and does: name, A's value, B's value.
+    """
+
+    gap: float
+    num_pairs: int
+    num_planned: int
+    num_equal: int
+    num_failed: int
+    widest: tuple[tuple[str, float], ...]
+    verdicts: tuple[Verdict, Verdict]
+    figures: tuple[tuple[str, str, str], ...]
+    differing: tuple[tuple[str, str, str], ...]
+
+
+def compare_transcripts(
+    first: tuple[RunContent, Summary], second: tuple[RunContent, Summary]
+) -> TranscriptComparison:
+    """Compares the replies of run B with those of run A, sample by sample.
+
+    Args:
+        first: A.
+        second: B.
+
+    Raises:
+        UsageError: They did not ask the same of the same clips, or share no sample.
+    """
+    runs = (first[0], second[0])
+    _refuse_other_task(runs[0].manifest, runs[1].manifest)
+    gaps = dict(_gaps(*runs))
+    if not gaps:
+        raise UsageError("the two runs have no evaluated sample in common")
+    widest = sorted(gaps.items(), key=lambda pair: (-(pair[1] or 0.0), pair[0]))
+    values = [_GAP_OF_A_FAILURE if gap is None else gap for gap in gaps.values()]
+    return TranscriptComparison(
+        gap=sum(values) / len(values),
+        num_pairs=len(values),
+        num_planned=runs[0].manifest["data"]["num_samples"],
+        num_equal=values.count(0.0),
+        num_failed=list(gaps.values()).count(None),
+        widest=tuple((name, gap) for name, gap in widest[:MAX_SHOWN] if gap),
+        verdicts=(first[1].verdict, second[1].verdict),
+        figures=tuple(_figures(first[1], second[1])),
+        differing=tuple(_differing(runs[0].manifest, runs[1].manifest)),
+    )
+
+
+def transcripts_text(comparison: TranscriptComparison) -> str:
+    """The score, what it was made of, and what is not the same in both runs."""
+    share = f"{comparison.num_pairs} pairs"
+    if comparison.num_pairs < comparison.num_planned:
+        share = f"{comparison.num_pairs} of {comparison.num_planned} pairs"
+    lines = [
+        f"accuracy_gap {comparison.gap:.6g} over {share} (agreement of the replies, not WER; "
+        "0: the same words)",
+        f"{comparison.num_equal} pairs have the same words; of {comparison.num_failed} a sample "
+        "failed, which counts as 1",
+        *(f"farthest apart: {name}, {gap:.4f}" for name, gap in comparison.widest),
+    ]
+    lines += [
+        f"{name} is {verdict}"
+        for name, verdict in zip("AB", comparison.verdicts, strict=True)
+        if verdict.validity != "VALID"
+    ]
+    lines += [f"different: {name}: A {a}, B {b}" for name, a, b in comparison.differing]
+    table = tabulate(comparison.figures, ("metric", "A %", "B %"), disable_numparse=True)
+    return "\n".join([*map(one_line, lines), "", table])
+
+
+def _refuse_other_task(first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
+    found = list(differences(_asked(first), _asked(second)))
+    if found:
+        raise UsageError(refusal(found))
+
+
+def _asked(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What both runs must have in common."""
+    task = manifest["task"]
+    settings = {k: v for k, v in task["settings"].items() if k not in _FORM_OF_THE_PROMPT}
+    return {"task": task["name"], "settings": settings, "data": manifest["data"]["sha256"]}
+
+
+def _gaps(first: RunContent, second: RunContent) -> Iterator[tuple[str, float | None]]:
+    """Per sample of both how far the replies are apart; None where one failed."""
+    others = {record["sample_id"]: _words(record) for record in second.samples}
+    for record in first.samples:
+        name = record["sample_id"]
+        if name not in others:
+            continue
+        mine, theirs = _words(record), others[name]
+        failed = mine is None or theirs is None
+        yield name, None if failed else edit_distance_share(mine or "", theirs or "")
+
+
+def _words(record: Mapping[str, Any]) -> str | None:
+    """The words of the reply, lower case and without punctuation; None where it failed."""
+    return None if record["response"]["error"] else record["score"]["answer"] or ""
+
+
+def _figures(first: Summary, second: Summary) -> Iterator[tuple[str, str, str]]:
+    for metric in ("wer", "exact_match", "answered_rate", "error_rate"):
+        pair = [summary.value("all", metric) for summary in (first, second)]
+        if any(each and each.value is not None for each in pair):
+            a, b = (f"{percent(each)} ({interval(each)})" for each in pair)
+            yield metric, a, b
+
+
+def _differing(
+    first: Mapping[str, Any], second: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:
+    for name in _DECIDED_THE_REPLIES:
+        a, b = (str(_facts(manifest)[name]) for manifest in (first, second))
+        if a != b:
+            yield name, a, b
+
+
+def _facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    place = manifest["place"]
+    return {
+        "model": manifest["model"]["name"],
+        "backend": place.get("backend"),
+        "prompt": manifest["prompt"]["rendered"],
+        "device": f"{place.get('device_label')} {manifest['device']['name']}",
+        "dtype": place.get("dtype"),
+        "attention": manifest["model"]["settings"]["attention"],
+    }
