@@ -10,6 +10,7 @@ add_default_tp() {
     for word in "${@:3}"; do
         case "$word" in --tp | --tp=* | --dp | --dp=* | --ray | --ray=*) return ;; esac
     done
+    case "$model" in mindie_service | vllm_service) return ;; esac # they split it themselves
     case "${TP_WORLD_SIZE:-}" in
         "")
             case "$model" in null | qwen2_audio_tiny) return ;; esac # too small to be worth it

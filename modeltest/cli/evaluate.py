@@ -27,10 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tp",
         type=tensor_parallel.number_or_auto,
         choices=(tensor_parallel.AUTO, *tensor_parallel.SIZES),
-        default=1,
         help="tensor parallel: one model split over so many devices (or CPU processes), which "
         f"find each other by port MASTER_PORT, or {tensor_parallel.DEFAULT_PORT}; auto: over all "
-        "visible devices of the kind that is chosen, 1 on a CPU",
+        "visible devices of the kind that is chosen, 1 on a CPU; 1 if left out, with --resume as "
+        "the run was begun",
     )
     parser.add_argument(
         "--dp",

@@ -64,7 +64,8 @@ def make_job(options: argparse.Namespace, progress: Progress, workers: DecodeWor
     plan = replace(plan, dp=_num_workers(options, resumed, choice, device, cluster))
     backend = make_backend(plan.model_settings.settings, plan.seed, device, plan.tp)
     if resumed:
-        place = resumed.place
+        # Its own: whether that is the run's is still to be found out.
+        place = replace(resumed.place, tp=plan.tp)
     else:
         place = plan_place(plan, backend.name, device.label, options.output_dir)
     lines = _plan_lines(plan, backend, device, choice.reason, place)

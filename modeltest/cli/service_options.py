@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,13 @@ def refuse_local_options(options: argparse.Namespace) -> None:
         UsageError: Names the option.
     """
     tp = getattr(options, "tp", 1)
+    # mm_run.sh makes the option of it, where it cannot know that the model is a service's.
+    of_variable = " (of TP_WORLD_SIZE)" if os.environ.get("TP_WORLD_SIZE") == str(tp) else ""
     for is_asked, words in (
-        (isinstance(tp, int) and tp > 1, f"--tp {tp}: the service splits its model itself"),
+        (
+            isinstance(tp, int) and tp > 1,
+            f"--tp {tp}{of_variable}: the service splits its model itself",
+        ),
         ((getattr(options, "dp", None) or 1) > 1, "--dp: one process asks a service; raise --bs"),
         (getattr(options, "ray", None), "--ray: one process asks a service; raise --bs"),
         (

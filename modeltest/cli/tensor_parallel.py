@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -31,6 +32,7 @@ from modeltest.errors import (
     EXIT_INCOMPLETE,
     EXIT_OK,
     EXIT_USAGE,
+    DataError,
     DeviceError,
     UsageError,
     one_line,
@@ -75,9 +77,12 @@ def other_role(options: argparse.Namespace) -> int | None:
     Raises:
         ModeltestError: The ranks cannot be started, or this one cannot compute along.
     """
+    several_models = (options.dp or 1) > 1 or options.ray
+    if options.tp is None:
+        options.tp = 1 if several_models else _size_as_begun(options)
     if options.tp == 1:
         return None
-    if (options.dp or 1) > 1 or options.ray:
+    if several_models:
         raise UsageError(
             "--tp splits one model, --dp and --ray run several whole ones; leave one of them out"
         )
@@ -157,8 +162,8 @@ def refuse_too_many_ranks(size: int, choice: Choice, device: Device) -> None:
     if size > choice.num_devices:
         raise DeviceError(
             f"--tp {size}: needs as many devices, and {choice.num_devices} {device.label} can be "
-            "used; take a smaller --tp, or make more visible (ASCEND_RT_VISIBLE_DEVICES, "
-            "CUDA_VISIBLE_DEVICES)"
+            "used; make more visible (ASCEND_RT_VISIBLE_DEVICES, CUDA_VISIBLE_DEVICES), or begin a "
+            "run with a smaller --tp"
         )
     refuse_tensor_parallel(str(device.facts()["name"]), size)
 
@@ -185,20 +190,15 @@ def _own_size(options: argparse.Namespace) -> int:
     Raises:
         ModeltestError: No model can be split over so many, or none can be had.
     """
-    from modeltest.devices.factory import choose
-    from modeltest.runlog.find import find_run
-    from modeltest.runlog.manifest import place_from, read_manifest
-
     if "RANK" in os.environ:
         raise UsageError(
             f"--tp {AUTO}, but RANK={one_line(os.environ['RANK'])} in the environment; give --tp "
             "the number of ranks that were started, or unset RANK"
         )
     if options.resume:
-        folder = find_run(options.resume, options.output_dir)
-        size = place_from(read_manifest(folder), folder).tp
+        size = _recorded_size(options)
     else:
-        choice = choose(options.device)
+        choice = _choice_to_split(options.device)
         size = choice.num_devices
         # For rank 0, or for this process if it stays alone: asking again would take as long.
         os.environ[_CHOICE_VARIABLE] = json.dumps(asdict(choice))
@@ -210,6 +210,43 @@ def _own_size(options: argparse.Namespace) -> int:
     # For the ranks, and for the command that continues the run.
     sys.argv[:] = _with_size(sys.argv, size)
     return size
+
+
+def _size_as_begun(options: argparse.Namespace) -> int:
+    """Without `--tp`: the ranks of the run that is resumed, else this process alone."""
+    size = _recorded_size(options) if options.resume else 1
+    if size > 1:  # for the ranks, to whom `last` may be another run by then
+        sys.argv += ["--tp", str(size)]
+    return size
+
+
+def _recorded_size(options: argparse.Namespace) -> int:
+    from modeltest.runlog.find import find_run
+    from modeltest.runlog.manifest import place_from, read_manifest
+
+    folder = find_run(options.resume, options.output_dir)
+    size = place_from(read_manifest(folder), folder).tp
+    if size not in SIZES:
+        raise DataError(f"{folder}: its manifest's place.tp {size} is refused; give another run")
+    return size
+
+
+def _choice_to_split(requested: str) -> Choice:
+    """As `choose`; of devices that cannot share a model it is one, and the reason says so."""
+    from modeltest.devices.ascend_products import is_300i_duo
+    from modeltest.devices.factory import choose, may_be_npu
+    from modeltest.devices.probe import probe, torch_npu_installed
+
+    if not (may_be_npu(requested) and torch_npu_installed()):
+        return choose(requested)
+    found = probe(details=True)
+    choice = choose(requested, found)
+    of_kind = [seen.name for seen in found.devices if seen.torch_name.startswith(choice.kind)]
+    alone = next(filter(is_300i_duo, of_kind), "")
+    if not alone or choice.num_devices == 1:
+        return choice
+    reason = f"--tp {AUTO} is 1: {alone} (300I DUO) does not support tensor parallelism"
+    return replace(choice, num_devices=1, reason=f"{choice.reason}; {reason}")
 
 
 def _with_size(words: list[str], size: int) -> list[str]:
@@ -409,6 +446,7 @@ class _Ranks:
 
 def _environment(size: int) -> dict[str, str]:
     """What all ranks are told beside this process's own variables."""
+    from modeltest.backends.transformers.tensor_parallel import GROUP_VARIABLE
     from modeltest.devices.cpu import threads_per_process
 
     told = {
@@ -416,6 +454,7 @@ def _environment(size: int) -> dict[str, str]:
         "LOCAL_WORLD_SIZE": str(size),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
+        GROUP_VARIABLE: secrets.token_hex(8),
     }
     kept = threads_per_process(size)
     if "lo" in (name for _, name in socket.if_nameindex()):

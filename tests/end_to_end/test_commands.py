@@ -80,6 +80,14 @@ def test_what_comes_with_the_package_is_split_only_when_asked(project, model):
     assert asked.stdout.split("\0")[:-1] == ["task", model, "--tp", "2"]
 
 
+@pytest.mark.parametrize("model", ["vllm_service", "mindie_service"])
+@pytest.mark.parametrize("variables", [{}, {"TP_WORLD_SIZE": "2"}])
+def test_a_service_splits_its_model_itself(project, model, variables):
+    done = default_tp(project, variables, ["task", model, "--bs", "4"])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\0")[:-1] == ["task", model, "--bs", "4"]
+
+
 @pytest.mark.parametrize("size", ["3", "two"])
 def test_a_number_over_which_no_model_can_be_split(project, size):
     done = default_tp(project, {"TP_WORLD_SIZE": size}, ["task", "model"])

@@ -17,8 +17,10 @@ import pytest
 import modeltest as package
 
 PACKAGED_MODEL = Path(package.__file__).parent / "assets" / "qwen2_audio_tiny"
-ARGUMENTS = ("eval", "vocalsound_mini", "qwen2_audio_tiny", "--dtype", "fp32", "--tp", "2")
-LONG = (*ARGUMENTS, "--bs", "1", "--limit", "40")
+ONE_PROCESS = ("eval", "vocalsound_mini", "qwen2_audio_tiny", "--dtype", "fp32")
+ARGUMENTS = (*ONE_PROCESS, "--tp", "2")
+ITS_LENGTH = ("--bs", "1", "--limit", "40")
+LONG = (*ARGUMENTS, *ITS_LENGTH)
 ENDS = {  # what happens to the run: exit code, seconds that it may take, what is said
     "rank 1 dies": (5, 60, "rank 1 was ended by SIGKILL"),
     "rank 0 dies": (5, 60, "rank 0 was ended by SIGKILL"),
@@ -87,10 +89,12 @@ def test_whatever_ends_a_run_it_can_be_continued(start, tmp_path, golden_replies
         assert process.returncode == code, (what, err)
         assert time.monotonic() - happened_s < within_s
         assert said in err
-        assert err.count("to continue: ") == 1
+        [to_continue] = [line for line in err.splitlines() if line.startswith("to continue: ")]
+        assert "--tp 2" in to_continue
         assert "Traceback" not in err
         assert not any(map(is_running, ranks.values()))
-        arguments = (*LONG, "--resume", "last")
+        # The number of ranks is the run's.
+        arguments = (*ONE_PROCESS, *ITS_LENGTH, "--resume", "last")
     done = start(tmp_path, *arguments)
     _, err = done.communicate(timeout=150)
     assert done.returncode == 0, err

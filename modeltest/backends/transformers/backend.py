@@ -141,13 +141,17 @@ class TransformersBackend:
         """Loads the weights onto the device in the chosen precision and drains it.
 
         A tensor-parallel rank waits for the others and keeps its part.
+
+        Raises:
+            DeviceError: The weights do not fit, or another rank is gone.
         """
         import torch
 
         torch.manual_seed(self._settings.seed)
         if self._settings.tp > 1 and self._ranks is None:
             self._ranks = tensor_parallel.Ranks(self._device, self._settings.tp)
-            self._ranks.let_load()
+            with self._together():
+                self._ranks.let_load()
         model = load_model(
             self._settings.model_path, self._settings.data_type, self._settings.attention
         )

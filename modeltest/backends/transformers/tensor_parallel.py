@@ -31,6 +31,9 @@ from modeltest.errors import DeviceError, ModelError, ModeltestError, one_line
 from modeltest.protocols import Device
 from modeltest.records import Generation
 
+GROUP_VARIABLE = "MODELTEST_RANK_GROUP"
+"""Names the group of ranks that one command started; no two have the same."""
+
 LOST = "another rank of the tensor-parallel group ended or does not answer"
 
 # Older releases have no plan; Qwen2's, as in those that have it.
@@ -43,7 +46,6 @@ _PLAN = {
 # Ranks may load at different speeds, and wait for each batch while rank 0 makes it.
 _TIMEOUT = timedelta(minutes=30)
 _NAMES = ("num_heads", "num_key_value_heads", "hidden_size")
-_KIND = "modeltest/device_kind"
 _LOAD = {"load": True}
 
 
@@ -145,7 +147,8 @@ class Ranks:
         with suppress(RuntimeError):  # one that ended before needs not be told
             if self.rank == 0:
                 self._send_header({})
-        dist.destroy_process_group()
+        with suppress(Exception):  # all is answered: a library's trouble in ending costs nothing
+            dist.destroy_process_group()
 
     @contextmanager
     def failing_together(self) -> Iterator[None]:
@@ -210,11 +213,21 @@ def share_kind(size: int, kind: str | None = None) -> str:
     """
     try:
         store = _meeting_place()
+        key = _key_of_kind()
         if kind is not None:
-            store.set(_KIND, kind)
-        return str(store.get(_KIND).decode())
+            store.set(key, kind)
+        return str(store.get(key).decode())
     except (RuntimeError, ValueError) as error:
         raise _apart(size, error) from error
+
+
+def _key_of_kind() -> str:
+    """Of this group alone: ranks of two commands that began together may meet at one port.
+
+    Those whose rank 0 did not get the port find no key, and end when their command does.
+    """
+    group = os.environ.get(GROUP_VARIABLE) or os.environ.get("TORCHELASTIC_RUN_ID", "")
+    return f"modeltest/{group}/device_kind"
 
 
 @cache
@@ -233,6 +246,11 @@ def _apart(size: int, error: Exception) -> DeviceError:
     detail = one_line(" ".join(str(error).split()))[:300]
     if os.environ.get("RANK") != "0":  # rank 0's failure may be all there is to say
         return RankLostError(f"{LOST} ({detail})")
+    if "EADDRINUSE" in str(error):  # it was free when the ranks were started
+        return DeviceError(
+            f"port {os.environ.get('MASTER_PORT')}, by which the {size} ranks of --tp find each "
+            "other, was taken by another program; set MASTER_PORT to a free one"
+        )
     return DeviceError(f"the {size} ranks do not find each other: {detail}")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from modeltest.audio.workers import DecodeWorkers
 from modeltest.backends.factory import make_backend
 from modeltest.devices.factory import Choice, make_device
-from modeltest.errors import DeviceError
+from modeltest.errors import ModelError
 from modeltest.protocols import Task
 from modeltest.records import Audio
 from modeltest.runlog.digests import digest
@@ -75,7 +75,7 @@ class Worker:
             say: Reports to the coordinator.
 
         Raises:
-            DeviceError: The model here is another one.
+            ModelError: The model here is another one.
         """
         settings = TaskSettings.model_validate_json(job.task)
         self._task: Task = make_task(job.task_name, settings)
@@ -87,7 +87,7 @@ class Worker:
             ModelSettings.model_validate_json(job.model), job.seed, self._device
         )
         if job.backend_sha256 not in {"", digest(self._backend.identity(certified=False))}:
-            raise DeviceError(
+            raise ModelError(
                 f"node {socket.gethostname()}: the model at its path, or what the libraries make "
                 "of it, is not the driver's; give every node the same files and packages"
             )

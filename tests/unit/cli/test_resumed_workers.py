@@ -1,10 +1,13 @@
-"""`--resume` of a run with several workers, on a machine with other numbers of devices."""
+"""`--resume` of a run with several workers or ranks, with other numbers of them."""
 
+import sys
 from argparse import Namespace
 from types import SimpleNamespace
 
 import pytest
 
+from modeltest.backends.null import NullBackend
+from modeltest.backends.transformers import tensor_parallel as group
 from modeltest.cli import evaluate_plan
 from modeltest.cli.main import main
 from modeltest.devices.factory import Choice
@@ -144,3 +147,47 @@ def test_workers_are_no_difference_between_runs_and_ranks_are(begun):
     assert place_from(manifest, folder).tp == 1
     of_ranks = {**manifest, "place": {**manifest["place"], "tp": 2}}
     assert list(differences(manifest, of_ranks)) == ["place.tp was 1, is 2"]
+
+
+@pytest.fixture
+def as_rank_0(monkeypatch):
+    """Of two ranks; the null backend, which cannot be split, does as if."""
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(group, "share_kind", lambda *_: None)
+    monkeypatch.setattr(
+        evaluate_plan, "make_backend", lambda settings, seed, device, _: NullBackend(device)
+    )
+
+
+def test_a_run_of_one_process_is_not_continued_by_ranks(command, begun, as_rank_0):
+    folder = begun(1)
+    code, err = command("--resume", "last", "--tp", "2")
+    assert code == 2
+    assert err.splitlines()[-1].endswith("it is another run: place.tp was 1, is 2")
+    assert not read_run(folder).samples
+
+
+def begun_by_ranks(folder, tp):
+    manifest = read_manifest(folder)
+    write_manifest(folder, {**manifest, "place": {**manifest["place"], "tp": tp}})
+
+
+@pytest.mark.parametrize("options", [["--tp", "1"], ["--dp", "2"]])
+def test_a_run_of_ranks_is_not_continued_by_whole_models(command, begun, options):
+    folder = begun(1)
+    begun_by_ranks(folder, 2)
+    code, err = command("--resume", "last", *options)
+    assert code == 2
+    assert err.splitlines()[-1].endswith("it is another run: place.tp was 2, is 1")
+    assert not read_run(folder).samples
+
+
+def test_a_run_of_ranks_is_continued_by_as_many(command, begun, as_rank_0, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["modeltest"])
+    folder = begun(1)
+    begun_by_ranks(folder, 2)
+    code, err = command("--resume", "last")
+    assert code == 0, err
+    assert "ranks     2, over which the model is split" in err.splitlines()
+    assert len(read_run(folder).samples) == 3

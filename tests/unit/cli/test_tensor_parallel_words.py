@@ -13,12 +13,13 @@ from modeltest.backends.factory import make_backend
 from modeltest.backends.transformers import tensor_parallel as group
 from modeltest.cli import tensor_parallel
 from modeltest.cli.main import main
+from modeltest.cli.service_options import refuse_local_options
 from modeltest.devices import factory
 from modeltest.devices import probe as probing
 from modeltest.devices.cpu import CpuDevice
 from modeltest.devices.factory import Choice
 from modeltest.devices.why_not import NOT_INSTALLED
-from modeltest.errors import DeviceError, ModelError, UsageError
+from modeltest.errors import DataError, DeviceError, ModelError, UsageError
 from modeltest.runlog.layout import RunPlace
 from modeltest.runlog.manifest import place_record, write_manifest
 from modeltest.settings.load import load_model
@@ -26,7 +27,7 @@ from modeltest.settings.load import load_model
 
 @pytest.fixture(autouse=True)
 def _no_ranks(monkeypatch):
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"):
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "TP_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -154,14 +155,99 @@ def test_devices_over_which_no_model_can_be_split(chosen):
     assert seen.started == []
 
 
-def test_auto_continues_a_run_as_it_was_begun(chosen, tmp_path):
+@pytest.fixture
+def begun(tmp_path):
+    """The folder of a run that was begun with so many ranks."""
+
+    def make(tp):
+        place = RunPlace(tmp_path, "day", "run", "m", "t", "null", "CPU", "fp32", 8, tp)
+        place.run_folder.mkdir(parents=True)
+        manifest = {"schema_version": 2, "command": "eval", "place": place_record(place)}
+        write_manifest(place.run_folder, manifest)
+        return str(place.run_folder)
+
+    return make
+
+
+def test_auto_continues_a_run_as_it_was_begun(chosen, begun):
     seen = chosen(Choice("cpu", "other devices are not needed to know"))
-    place = RunPlace(tmp_path, "day", "run", "m", "t", "null", "CPU", "fp32", batch_size=8, tp=4)
-    place.run_folder.mkdir(parents=True)
-    manifest = {"schema_version": 2, "command": "eval", "place": place_record(place)}
-    write_manifest(place.run_folder, manifest)
-    assert tensor_parallel.other_role(options("auto", resume=str(place.run_folder))) == 0
+    assert tensor_parallel.other_role(options("auto", resume=begun(4))) == 0
     assert (seen.asked, seen.started) == ([], [4])
+
+
+def test_without_tp_a_run_goes_on_as_it_was_begun(chosen, begun):
+    seen = chosen(Choice("cpu", "nothing is asked"))
+    sys.argv[:] = ["modeltest", "eval", "t", "m", "--resume", "last"]
+    assert tensor_parallel.other_role(options(None, resume=begun(2))) == 0
+    assert (seen.asked, seen.started) == ([], [2])
+    assert sys.argv[-2:] == ["--tp", "2"]  # of the ranks, and of the command that continues it
+
+
+def test_without_tp_one_process_does_what_was_begun_so(chosen, begun):
+    seen, given = chosen(Choice("cpu", "")), options(None, resume=begun(1))
+    assert tensor_parallel.other_role(given) is None
+    assert (given.tp, seen.started) == (1, [])
+    for several in ({"dp": 2}, {"ray": "auto"}):  # whole models
+        given = options(None, **several)
+        assert tensor_parallel.other_role(given) is None
+        assert given.tp == 1
+
+
+@pytest.mark.parametrize("tp", [None, "auto"])
+def test_a_run_of_so_many_ranks_is_none(chosen, begun, tp):
+    chosen(Choice("cpu", ""))
+    with pytest.raises(DataError, match=r"place\.tp 1000000 is refused"):
+        tensor_parallel.other_role(options(tp, resume=begun(1_000_000)))
+
+
+def two_npus(name):
+    seen = [probing.SeenDevice(f"npu:{index}", name, 1 << 34, 1 << 34) for index in (0, 1)]
+    gpu = probing.SeenDevice("cuda:0", "310P of another maker", 1 << 34, 1 << 34)
+    return probing.Probe("2.13.0", num_cuda=1, num_npu=2, torch_npu=True, devices=(gpu, *seen))
+
+
+def test_auto_is_one_of_two_300i_duo_and_says_why(monkeypatch):
+    """`mm_run.sh` asks for auto on its own account: that may not end in a refusal."""
+    monkeypatch.setattr(tensor_parallel, "_run_ranks", lambda _: pytest.fail("it cannot be split"))
+    monkeypatch.setattr(sys, "argv", ["modeltest", "eval", "t", "m", "--tp", "auto"])
+    monkeypatch.setenv("MODELTEST_CHOSEN_DEVICE", "")
+    monkeypatch.setattr(probing, "torch_npu_installed", lambda: True)
+    monkeypatch.setattr(probing, "probe", lambda details: two_npus("Ascend310P3"))
+    given = options("auto")
+    assert tensor_parallel.other_role(given) is None
+    assert given.tp == 1
+    choice = tensor_parallel._handed_down()
+    assert (choice.kind, choice.num_devices) == ("npu", 1)
+    assert choice.reason.endswith(
+        "2 visible; --tp auto is 1: Ascend310P3 (300I DUO) does not support tensor parallelism"
+    )
+
+
+def test_auto_is_both_of_two_npus_that_can_share_a_model(monkeypatch):
+    monkeypatch.setattr(probing, "torch_npu_installed", lambda: True)
+    monkeypatch.setattr(probing, "probe", lambda details: two_npus("Ascend910B4"))
+    choice = tensor_parallel._choice_to_split("npu")
+    assert choice == Choice("npu", "asked for", 2)
+
+
+def test_each_command_has_a_group_of_its_own(monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
+    monkeypatch.setenv(group.GROUP_VARIABLE, "of somebody else")
+    tokens = {tensor_parallel._environment(2)[group.GROUP_VARIABLE] for _ in range(3)}
+    assert len(tokens - {"", "of somebody else"}) == 3
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [("2", "--tp 2 (of TP_WORLD_SIZE): "), ("4", "--tp 2: "), ("", "--tp 2: ")],
+)
+def test_a_service_is_not_split_and_it_is_said_who_asked_for_it(monkeypatch, variable, said):
+    monkeypatch.setenv("TP_WORLD_SIZE", variable)
+    with pytest.raises(UsageError) as caught:
+        refuse_local_options(Namespace(tp=2))
+    assert str(caught.value) == f"{said}the service splits its model itself; leave it out"
 
 
 def test_wrong_settings_are_said_before_any_device_is_asked(chosen):

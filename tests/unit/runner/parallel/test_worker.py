@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from modeltest.devices.factory import Choice
+from modeltest.errors import ModelError
 from modeltest.runlog.digests import short_digest
 from modeltest.runner.batches import Batch, Member
 from modeltest.runner.parallel import worker
@@ -71,3 +72,11 @@ def test_a_failure_of_what_is_missing_is_logged_and_counted(work):
     found, report = work("E: Sneeze", f0001_0_cough=RuntimeError("boom"))
     assert found == [""]
     assert report["num_failed"] == 1
+
+
+def test_another_model_than_the_drivers_is_the_models_error(settings):
+    """Not its device's, for which a worker would be given up at once: it is tried again."""
+    null = ModelSettings(backend="null").model_dump_json()
+    job = Job("t", settings.model_dump_json(), null, Choice("cpu", ""), 0, backend_sha256="0" * 64)
+    with pytest.raises(ModelError, match=r"the model at its path, .* is not the driver's"):
+        Worker(job, 0, Log(), lambda _: None)
