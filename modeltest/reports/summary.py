@@ -22,6 +22,7 @@ _RECORDED_ELSEWHERE = (
 )  # fmt: skip
 UNPARSED_NOTE_SHARE = 0.02
 MAX_WRONG_SHOWN = 500
+_MAX_DEVICES_SHOWN = 8
 _SEVERITY: tuple[ValidityName, ...] = ("INCOMPLETE", "INVALID", "LIMITED")
 _SPEED = ("load_s", "eval_s", "samples_per_s", "audio_seconds_per_s")
 _HEADLINES = ("acc", "wer", "answered_rate")
@@ -204,13 +205,14 @@ def judge(run: RunContent, aggregates: Sequence[Aggregate], noted: Sequence[str]
     if data["num_samples"] < data["num_available"]:
         part = f"{data['num_samples']} of {data['num_available']} samples"
         found.append(("LIMITED", part))
-    notes = [*_incidents(run)]
+    notes = [*_devices_of_workers(run), *_incidents(run)]
     if whole.total and whole.unparsed / whole.total > UNPARSED_NOTE_SHARE:
         notes.append(f"{whole.unparsed} of {whole.total} replies unparsed")
     notes += [f"warning: {warning}" for warning in data["warnings"]]
     notes += [*changes(run.manifest), *noted]
     # First what makes every figure meaningless, whatever else is to be said.
-    found = [*(("INVALID", problem) for problem in device_problems(run.manifest)), *found]
+    simulated = device_problems(run.manifest, run.workers)
+    found = [*(("INVALID", problem) for problem in simulated), *found]
     words = [word for word in _SEVERITY if any(word == name for name, _ in found)]
     if run.problems:  # no resuming mends them
         words = ["INVALID"]
@@ -232,10 +234,32 @@ def _incidents(run: RunContent) -> Iterator[str]:
         yield f"the service was asked again {num_retries} times"
 
 
-def device_problems(manifest: Mapping[str, Any]) -> list[str]:
-    """Why the figures say nothing of any real device."""
-    device = manifest["device"]
-    return [f"simulated device: {device['name']}"] if device.get("simulated") else []
+def _devices_of_workers(run: RunContent) -> Iterator[str]:
+    """On what the workers computed, where that is more or other than the manifest's device."""
+    # A worker that was started again is still one.
+    seen = {(worker["number"], worker["device"]["name"]) for worker in run.workers}
+    counts = Counter(name for _, name in seen)
+    if counts.keys() <= {run.manifest["device"]["name"]}:
+        return
+    named = [f"{name} ({count})" for name, count in sorted(counts.items())]
+    if num_others := len(named[_MAX_DEVICES_SHOWN:]):
+        named[_MAX_DEVICES_SHOWN:] = [f"{num_others} other devices"]
+    *first, last = named
+    yield f"workers computed on {', '.join(first)}{' and ' if first else ''}{last}"
+
+
+def device_problems(
+    manifest: Mapping[str, Any], workers: Sequence[Mapping[str, Any]] = ()
+) -> list[str]:
+    """Why the figures say nothing of any real device.
+
+    Args:
+        manifest: With the device of the process that made the plan.
+        workers: Records of the workers that computed, where there were any.
+    """
+    devices = (manifest["device"], *(worker["device"] for worker in workers))
+    names = sorted({device["name"] for device in devices if device.get("simulated")})
+    return [f"simulated device: {', '.join(names)}"] if names else []
 
 
 def source_problems(manifest: Mapping[str, Any]) -> list[str]:

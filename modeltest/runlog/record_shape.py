@@ -130,8 +130,12 @@ def _is_redealt(record: Mapping[str, Any]) -> bool:
 
 
 def _is_worker(record: Mapping[str, Any]) -> bool:
-    names = (record["host"]["name"], record["device"]["name"])
-    return type(record["number"]) is int and _are_texts(names)
+    device = record["device"]
+    return (
+        type(record["number"]) is int
+        and _are_texts((record["host"]["name"], device["name"]))
+        and type(device.get("simulated", False)) is bool
+    )
 
 
 _CHECKS: dict[str, Callable[[Mapping[str, Any]], bool]] = {

@@ -107,6 +107,8 @@ class RunContent:
             than the manifest's.
         redealt: Batches whose worker ended, which were dealt again.
         given_up: Workers that could not go on, the others did their work.
+        workers: What each worker computed on, once for each of its starts; none where one
+            process did all.
         torn: Segments whose last line is incomplete; that line was never acknowledged.
     """
 
@@ -119,6 +121,7 @@ class RunContent:
     problems: tuple[str, ...] = ()
     redealt: tuple[Mapping[str, Any], ...] = ()
     given_up: tuple[Mapping[str, Any], ...] = ()
+    workers: tuple[Mapping[str, Any], ...] = ()
     torn: tuple[str, ...] = ()
 
 
@@ -162,6 +165,7 @@ def read_run(folder: Path) -> RunContent:
         problems=(*problems, *merged.contradictions, *_foreign(manifest, merged)),
         redealt=tuple(others.get("redealt", [])),
         given_up=tuple(others.get("given_up", [])),
+        workers=tuple(others.get("worker", [])),
         torn=tuple(torn),
     )
 

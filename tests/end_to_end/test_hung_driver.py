@@ -7,8 +7,10 @@ import pytest
 
 pytestmark = pytest.mark.end_to_end
 
-# Well above 10 s, as the machine that runs the tests may be busy; they hang for ten minutes.
-AT_MOST_S = 30
+# What is promised of a machine with nothing else to do.
+AT_MOST_S = 10.0
+# All of it that drivers and their tools are given, together.
+ANSWER_S = 8.0
 
 
 @pytest.fixture
@@ -28,19 +30,32 @@ def machine(tmp_path, checkout):
     }
 
 
-def test_check_answers_all_the_same(modeltest, tmp_path, machine):
-    start_s = time.monotonic()
-    done = modeltest(tmp_path, "check", **machine)
-    took_s = time.monotonic() - start_s
-    print(f"modeltest check took {took_s:.1f} s")
+@pytest.fixture
+def timed_check(modeltest, tmp_path):
+    """`modeltest check`, and how many seconds it took."""
+
+    def check(**environment):
+        start_s = time.monotonic()
+        done = modeltest(tmp_path, "check", **environment)
+        return done, time.monotonic() - start_s
+
+    return check
+
+
+def test_check_answers_all_the_same(timed_check, machine):
+    _, plain_s = timed_check()
+    done, took_s = timed_check(**machine)
+    print(f"modeltest check took {took_s:.1f} s, {plain_s:.1f} s where nothing hangs")
     assert done.code == 2, done.err
-    assert took_s < AT_MOST_S
+    # Beside the time that the drivers are given, it takes less than where all answer: how busy
+    # the machine is decides both alike.
+    assert took_s < max(AT_MOST_S, ANSWER_S + plain_s)
     rows = done.out.splitlines()
     bad = [row for row in rows if row.startswith("✗ ")]
     for said in (
-        "nvidia-smi did not answer within 8 s",
-        "npu-smi did not answer within 8 s",
-        "not imported within 8 s",
+        f"nvidia-smi did not answer within {ANSWER_S:g} s",
+        f"npu-smi did not answer within {ANSWER_S:g} s",
+        f"not imported within {ANSWER_S:g} s",
     ):
         [row] = [row for row in bad if said in row and " device " not in row]
         assert rows[rows.index(row) + 1].startswith("   "), "what to do"

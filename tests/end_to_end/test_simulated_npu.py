@@ -151,6 +151,20 @@ def test_no_option_removes_the_mark(on_npu, tmp_path, options):
     assert "device    NPU Simulated NPU (" in done.err
 
 
+def test_neither_workers_nor_resuming_remove_the_mark(on_npu, tmp_path):
+    words = ("eval", "vocalsound_mini", "null", "--device", "npu")
+    by_two = on_npu(tmp_path, *words, "--dp", "2")
+    assert_marked(by_two)
+    _, *of_workers = sorted(by_two.run_folder.glob("log/*.jsonl"), key=lambda path: path.name)
+    assert len(of_workers) == 2
+    assert sum(path.read_bytes().count(b'"type":"sample"') for path in of_workers) == 120
+    for path in of_workers:  # as if it had been interrupted before the first reply
+        path.unlink()
+    resumed = on_npu(tmp_path, *words, "--dp", "1", "--resume", "last")
+    assert_marked(resumed)
+    assert len(tables(tmp_path)["samples"]) == 120
+
+
 def test_a_batch_that_does_not_fit_is_split_and_answers_the_same(on_npu, tmp_path, golden_replies):
     done = on_npu(
         tmp_path, "eval", "vocalsound_mini", "qwen2_audio_tiny", "--limit", "16", "--bs", "8",
@@ -185,21 +199,39 @@ def npu_sweep(on_npu, tmp_path_factory):
     )  # fmt: skip
 
 
-def test_a_sweep_is_marked_in_every_row(npu_sweep):
-    assert npu_sweep.code == 3, npu_sweep.err
-    assert npu_sweep.out.startswith(f"INVALID: {REASON}")
-    found = tables(npu_sweep.folder)
+def marked_rows(done) -> list[dict[str, str]]:
+    """The rows of a sweep, which is INVALID and says why in every one of them."""
+    assert done.code == 3, done.err
+    assert done.out.startswith(f"INVALID: {REASON}")
+    found = tables(done.folder)
     assert set(found) == {"benchmark", "performance", "index"}
-    assert [row["batch_size"] for row in found["benchmark"]] == ["1", "2"]
     for row in found["benchmark"]:
         assert row["valid"] == "false"
         assert row["invalid_reason"].startswith(REASON)
         assert (row["device"], row["device_name"]) == ("NPU", "Simulated NPU")
-        assert float(row["e2e_ms_p50"]) > 0
-        assert 0 < int(row["peak_memory_bytes"]) < 4 * 2**30
     assert found["performance"] == []  # no column could say what the figures are
     [line] = found["index"]
     assert (line["validity"], line["value"]) == ("INVALID", "")
+    assert line["reasons"].startswith(REASON)
+    return found["benchmark"]
+
+
+def test_a_sweep_is_marked_in_every_row(npu_sweep):
+    rows = marked_rows(npu_sweep)
+    assert [row["batch_size"] for row in rows] == ["1", "2"]
+    for row in rows:
+        assert float(row["e2e_ms_p50"]) > 0
+        assert 0 < int(row["peak_memory_bytes"]) < 4 * 2**30
+
+
+def test_no_option_of_a_sweep_removes_the_mark(on_npu, tmp_path):
+    done = on_npu(
+        tmp_path, "perf", "null", "--device", "npu", "--bs", "1", "--modes", "fixed",
+        "--passes", "3", "--repeats", "1", "--min-seconds", "0.001", "--max-output-length", "1",
+        "--certified", "--dtype", "bf16", "--seed", "1", "--task", "vocalsound_mini",
+        "--limit", "2",
+    )  # fmt: skip
+    assert len(marked_rows(done)) == 1
 
 
 def test_a_sweep_is_never_compared_to_a_verdict(npu_sweep, modeltest):

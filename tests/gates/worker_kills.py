@@ -3,9 +3,10 @@
     python tests/gates/worker_kills.py [--times N] [--seconds S] [--seed S]
 
 A moment between the first worker's start and an undisturbed run's end is drawn, and a worker; a
-run that has ended by then does not count. Every run must end by itself, VALID, with each of the
-samples once in its reports and the undisturbed run's answers. One line of counts;
-exit status 1 after a violation, or with fewer kills.
+worker that has done its last batch by then does not count, only one whose end the run tells of.
+Every run must end by itself, VALID, with each of the samples once in its reports and the
+undisturbed run's answers. One line of counts; exit status 1 after a violation, or with fewer
+kills.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from support.checkout import add_source, workspace, write_clips
 from support.commands import HANG_S, null_eval, run_cold
 from support.counts import add_at_least, enough, short_of
-from support.runs import report_bytes
+from support.runs import report_bytes, run_folder
 
 NUM_SAMPLES = 400
 
@@ -83,7 +84,7 @@ def one(
     which: float,
     wanted: list[tuple[str, ...]],
 ) -> tuple[bool, list[str], float]:
-    """One run: whether a worker of it was killed, what is wrong, seconds from the first worker."""
+    """One run: whether it lost a worker, what is wrong, seconds from the first worker."""
     folder.mkdir()
     with open(folder / "err", "wb") as err, open(folder / "out", "wb") as out:
         process = subprocess.Popen(
@@ -102,17 +103,24 @@ def one(
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-        return bool(workers), ["it did not end"], 0.0
-    seconds = time.monotonic() - begin_s
+        return has_lost_a_worker(folder), ["it did not end"], 0.0
+    seconds, killed = time.monotonic() - begin_s, has_lost_a_worker(folder)
     verdict = (folder / "out").read_text("utf-8").partition("\n")[0]
     if code or not verdict.startswith("VALID"):
         told = (folder / "err").read_text("utf-8", "replace")[-300:]
-        return bool(workers), [f"ended {code}, {verdict!r}: {told}"], seconds
+        return killed, [f"ended {code}, {verdict!r}: {told}"], seconds
     found = answers(folder)
     if len({row[0] for row in found}) != NUM_SAMPLES or len(found) != NUM_SAMPLES:
-        return bool(workers), [f"{len(found)} rows, not {NUM_SAMPLES}"], seconds
+        return killed, [f"{len(found)} rows, not {NUM_SAMPLES}"], seconds
     same = found == wanted
-    return bool(workers), [] if same else ["other answers than the undisturbed run's"], seconds
+    return killed, [] if same else ["other answers than the undisturbed run's"], seconds
+
+
+def has_lost_a_worker(folder: Path) -> bool:
+    """Whether the run met a worker's end by SIGKILL while it still had work for it."""
+    run = run_folder(folder)
+    said = f"process ended by signal {signal.SIGKILL:d}"
+    return run is not None and said in (run / "run.log").read_text("utf-8")
 
 
 def workers_of(pid: int) -> Iterator[int]:

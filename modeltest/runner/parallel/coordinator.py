@@ -58,6 +58,11 @@ class _Post:
         """Whether it takes batches."""
         return self.is_ready and not self.has_ended
 
+    @property
+    def works_alone(self) -> bool:
+        """Whether it has a batch that was lost before, which nothing may be dealt beside."""
+        return any(deal.num_lost for deal in self.deals)
+
 
 class Coordinator:
     """One evaluation by a crew.
@@ -162,7 +167,11 @@ class Coordinator:
                 # Towards the end, what waited behind another would leave other workers idle.
                 if held and len(self._deck) < len(self._posts):
                     return
-                if post.can_work and len(post.deals) <= held:
+                # Of two that are lost together nobody knows which one ends its workers. Each is
+                # dealt alone from then on, before all that wait behind it.
+                if held and self._deck.next_was_lost:
+                    return
+                if post.can_work and len(post.deals) <= held and not post.works_alone:
                     self._deal_to(worker, post)
 
     def _deal_to(self, worker: int, post: _Post) -> None:
@@ -240,8 +249,8 @@ class Coordinator:
         if not post.has_ended:  # else its own words are known
             self._last_reason = reason
         deals, post.deals = list(post.deals), deque()
-        for place, deal in enumerate(deals):
-            self._lose(deal, reason, was_at_work=place == 0)
+        for deal in deals:
+            self._lose(deal, reason)
         post.num_failed_starts += not post.is_ready
         if post.num_failed_starts >= _MAX_FAILED_STARTS and not post.has_ended:
             self._give_up(end.worker, post)
@@ -253,8 +262,8 @@ class Coordinator:
         record = {"type": "given_up", "worker": worker, "reason": self._last_reason}
         self._log.append(record)
 
-    def _lose(self, deal: Deal, reason: str, was_at_work: bool) -> None:
-        deal.num_lost += was_at_work
+    def _lose(self, deal: Deal, reason: str) -> None:
+        deal.num_lost += 1
         if deal.num_lost < MAX_DEALS:
             self._deck.put_back(deal)
             self._log.append(_redealt_record(deal, reason))

@@ -19,7 +19,7 @@ class Deal:
     Attributes:
         number: Its place in the plan; the costliest batch is 0.
         batch: Its samples; only a worker decodes them.
-        num_lost: How often a worker ended while it worked on this.
+        num_lost: How often a worker ended while it held this.
     """
 
     number: int
@@ -46,6 +46,11 @@ class Deck:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def next_was_lost(self) -> bool:
+        """Whether the next one was lost with a worker before."""
+        return bool(self._waiting) and self._waiting[0].num_lost > 0
 
     def take(self) -> Deal | None:
         """The costliest batch that waits, or None."""

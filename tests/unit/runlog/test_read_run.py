@@ -13,7 +13,7 @@ from modeltest.runlog import first_version
 from modeltest.runlog.keys import data_sha256, record_row, reply_key, sample_key, sample_row
 from modeltest.runlog.manifest import write_manifest
 from modeltest.runlog.repair import repair
-from modeltest.runlog.run_log import open_segment, phase_record, read_run
+from modeltest.runlog.run_log import open_segment, phase_record, read_run, worker_record
 from modeltest.runlog.segment import SegmentWriter, encode_line
 
 
@@ -118,9 +118,26 @@ def test_phases_are_kept_in_the_order_of_the_log(write, sample):
     assert run.phases[0]["torch"] == "2.6"
 
 
+def test_workers_of_all_segments_are_kept(write, sample):
+    first, second = (
+        worker_record(number, {"name": f"device {number}"}, {"host": {"name": "h"}})
+        for number in (0, 1)
+    )
+    run = read_run(write(a=[first, sample(0)], b=[second]))
+    assert run.workers == (first, second)
+    assert run.problems == ()
+
+
+def test_a_worker_without_a_device_is_damage_that_names_the_segment(write, sample):
+    record = worker_record(0, {"name": "d", "simulated": "no"}, {"host": {"name": "h"}})
+    run = read_run(write(a=[sample(0), record]))
+    assert run.workers == ()
+    assert run.problems == ("segment a.jsonl is damaged inside; see modeltest report --repair",)
+
+
 def test_a_run_without_a_log_has_no_samples(write):
     run = read_run(write())
-    assert run.samples == run.phases == run.problems == run.torn == ()
+    assert run.samples == run.phases == run.problems == run.torn == run.workers == ()
 
 
 def test_a_folder_without_a_manifest_is_no_run(tmp_path):

@@ -73,6 +73,27 @@ def test_records_of_other_kinds(record):
             assert not is_record({**record, key: [record[key]]})
 
 
+def worker(**device):
+    return {"type": "worker", "number": 0, "host": {"name": "h"}, "device": device}
+
+
+@pytest.mark.parametrize(
+    ("record", "whole"),
+    [
+        (worker(name="d", simulated=True), True),
+        (worker(name="d", simulated=False, index=1), True),
+        *((worker(name="d", simulated=value), False) for value in (None, 0, "", "no", [])),
+        *((worker(name=value), False) for value in (None, 1, ["d"], {})),
+        (worker(simulated=True), False),
+        *(({**worker(name="d"), "number": value}, False) for value in (True, 1.0, "1", None)),
+        ({**worker(name="d"), "device": "d"}, False),
+        ({**worker(name="d"), "host": {"name": 1}}, False),
+    ],
+)
+def test_a_workers_device_has_a_name_and_is_simulated_or_not(record, whole):
+    assert is_record(record) is whole
+
+
 @pytest.mark.parametrize("value", [None, [], "x", 1, {"type": 1}, {"type": []}, {}])
 def test_other_values_are_none(value):
     assert not is_record(value)

@@ -46,14 +46,18 @@ class ScriptedCrew:
 
     Attributes:
         acts: What worker W does instead with the batch of number B: `(W, B)` → act, once each.
+        deadly: Number of a batch that ends whoever holds it, in work or made ready beside it.
         dealt: Numbers of the batches that each worker got, in order.
+        held: Which batches a worker held together, each time it got one.
     """
 
     clock: Clock
     size: int = 2
     acts: dict[tuple[int, int], list[str]] = field(default_factory=dict)
+    deadly: int | None = None
     starts: list[str] = field(default_factory=list)
     dealt: dict[int, list[int]] = field(default_factory=dict)
+    held: list[list[int]] = field(default_factory=list)
     started: list[int] = field(default_factory=list)
     killed: dict[int, str] = field(default_factory=dict)
     log: list[dict] = field(default_factory=list)
@@ -79,6 +83,7 @@ class ScriptedCrew:
             return
         self.dealt.setdefault(worker, []).append(header["batch"])
         self._waiting[worker].append(header["batch"])
+        self.held.append([*self._waiting[worker]])
 
     def wait(self, timeout_s):
         self.clock.now_s += 1
@@ -91,6 +96,7 @@ class ScriptedCrew:
     def _play(self, worker, batches) -> Iterator[Message | Ended]:
         acts = self.acts.get((worker, batches[0]))
         act = acts.pop(0) if acts else "answer"
+        act = "end" if self.deadly in batches else act
         if act in {"answer", "answer twice"}:
             answered = {"event": "answered", "batch": batches.pop(0), "num_failed": 0}
             yield Message(worker, answered)
@@ -185,6 +191,13 @@ def test_what_a_worker_had_is_dealt_again_when_it_ends(coordinate):
     assert crew.logged("sample") == []
 
 
+def test_the_end_of_a_worker_is_told_unless_its_work_is_done(coordinate, caplog):
+    coordinate(ScriptedCrew(Clock()))
+    assert caplog.messages == []
+    coordinate(ScriptedCrew(Clock(), acts={(1, 1): ["end"]}))
+    assert caplog.messages == ["worker 1: process ended by signal 9"]
+
+
 def test_a_batch_that_ends_its_worker_three_times_fails_and_the_run_goes_on(coordinate):
     acts = {(worker, 0): ["end", "end", "end"] for worker in (0, 1)}
     crew = coordinate(ScriptedCrew(Clock(), acts=acts))
@@ -196,12 +209,34 @@ def test_a_batch_that_ends_its_worker_three_times_fails_and_the_run_goes_on(coor
     assert crew.logged("phase")[-1]["num_samples"] == 6
 
 
-def test_only_the_batch_in_work_counts_as_lost(coordinate):
-    crew = coordinate(ScriptedCrew(Clock(), size=1, acts={(0, 0): ["end"] * 2}), 3, ahead=1)
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("deadly", range(6))
+def test_the_batch_that_ends_its_workers_is_blamed_and_no_other(coordinate, size, deadly):
+    crew = coordinate(ScriptedCrew(Clock(), size=size, deadly=deadly), ahead=1)
+    assert [record["sample_id"] for record in crew.logged("sample")] == [f"s{deadly}"]
+    dealt = Counter(number for numbers in crew.dealt.values() for number in numbers)
+    assert dealt[deadly] == 3
+    assert max(count for number, count in dealt.items() if number != deadly) <= 2
+    assert crew.logged("phase")[-1]["num_samples"] == 6
+
+
+def test_what_was_lost_once_is_dealt_alone(coordinate):
+    crew = coordinate(ScriptedCrew(Clock(), size=1, acts={(0, 0): ["end"] * 2}), 5, ahead=1)
     assert [(r["indices"], r["times_lost"]) for r in crew.logged("redealt")] == [
-        ([0], 1), ([1], 0), ([0], 2), ([1], 0),
+        ([0], 1), ([1], 1), ([0], 2),
     ]  # fmt: skip
+    # Batch 2 is not dealt beside 1, nor 1 beside 0; those that were never lost go in pairs.
+    assert crew.held == [[0], [0, 1], [0], [0], [1], [2], [2, 3], [3, 4]]
     assert crew.logged("sample") == []
+
+
+def test_nothing_lost_is_dealt_beside_another_batch(coordinate):
+    acts = {(1, 1): ["end"]}
+    crew = coordinate(ScriptedCrew(Clock(), acts=acts), 8, ahead=1)
+    lost = {index for record in crew.logged("redealt") for index in record["indices"]}
+    assert lost == {1, 3}
+    again = [held for held in crew.held if lost & {*held}][-2:]
+    assert sorted(again) == [[1], [3]]
 
 
 def test_an_answer_that_comes_twice_does_not_count_for_the_next_batch(coordinate):
