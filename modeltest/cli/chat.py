@@ -106,13 +106,14 @@ def _answer(clips: Sequence[Clip], prompt: Prompt, asker: Asker) -> int:
 
 
 def _answer_each(clips: Sequence[Clip], prompt: Prompt, asker: Asker) -> int:
-    """Prints `Answer[i]: …` and the tokens so far, clip by clip."""
+    """Prints `Answer[i]: …` and the tokens so far, or ?, clip by clip."""
     from modeltest.cli.ask import no_split
     from modeltest.errors import one_line
     from modeltest.runner.recovery import generate_surviving
 
     requests = [asker.request(clip.name, (clip.audio,), prompt) for clip in clips]
-    num_tokens = num_failed = 0
+    num_failed = 0
+    num_tokens: int | None = 0
     with _loaded(asker):
         for index, request in enumerate(requests):
             print(f"Audio[{index}]: {one_line(request.sample_id)}", file=sys.stderr)
@@ -121,10 +122,19 @@ def _answer_each(clips: Sequence[Clip], prompt: Prompt, asker: Asker) -> int:
                 num_failed += 1
                 print(f"Answer[{index}]: failed: {one_line(response.error)}", file=sys.stderr)
                 continue
-            num_tokens += response.output_tokens or 0
+            num_tokens = _sum(num_tokens, response.output_tokens)
             print(f"Answer[{index}]: {one_line(response.text)}")
-            print(f"Generate[{index}] token num: ({index}, {num_tokens})", flush=True)
+            print(f"Generate[{index}] token num: ({index}, {_shown(num_tokens)})", flush=True)
     return EXIT_INVALID if num_failed else EXIT_OK
+
+
+def _sum(total: int | None, more: int | None) -> int | None:
+    """Unknown once a part of it is: not every service counts."""
+    return None if total is None or more is None else total + more
+
+
+def _shown(number: int | None) -> str:
+    return "?" if number is None else str(number)
 
 
 def _clips(backend: Backend, truncate_long: bool, *paths: Path) -> Sequence[Clip]:

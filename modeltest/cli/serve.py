@@ -162,7 +162,7 @@ async def _serve(setup: _Setup) -> None:
     backend = setup.backend
     with ClipReader(setup.allowance, backend.sampling_rate_hz, backend.max_audio_s) as clips:
         service, batcher = _service(setup, clips)
-        app = make_app(service, setup.key, is_loopback(setup.bound))
+        app = make_app(service, setup.key, is_loopback(setup.bound), setup.options.host)
         server = HttpServer(app, service, DRAIN_S, lambda: _say_ready(setup))
         with ended_by(server.stop, DRAIN_S + _LAST_S):
             batcher.start(server.stop)
@@ -219,7 +219,8 @@ def _say_ready(setup: _Setup) -> None:
 
 
 def _media(allowance: Allowance) -> str:
-    places = [*allowance.folders, *sorted(allowance.hosts)]
+    places = [f"folder {folder}" for folder in allowance.folders]
+    places += [f"host {host}" for host in sorted(allowance.hosts)]
     return f", clips also from {', '.join(places)}" if places else ""
 
 

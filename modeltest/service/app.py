@@ -28,6 +28,7 @@ _PARTS = [
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The request cannot be answered; the message says why"},
     401: {"description": "The key is missing or wrong"},
+    403: {"description": "A page of another host asks"},
     404: {"description": "Another model was asked for"},
     408: {"description": "The body took too long"},
     413: {"description": "The body is too large"},
@@ -35,13 +36,14 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def make_app(service: Service, key: str | None, is_loopback: bool) -> FastAPI:
+def make_app(service: Service, key: str | None, is_loopback: bool, host: str) -> FastAPI:
     """The ASGI app.
 
     Args:
         service: Answers; its batcher has been started.
         key: What `Authorization: Bearer` must bring; None asks for none.
         is_loopback: Whether only this machine reaches the server.
+        host: What it was told to listen on.
     """
     app = FastAPI(
         title="modeltest serve",
@@ -61,7 +63,7 @@ def make_app(service: Service, key: str | None, is_loopback: bool) -> FastAPI:
 
     app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(Exception, refused)
-    app.add_middleware(Guard, key=key, is_loopback=is_loopback, forms=forms)
+    app.add_middleware(Guard, key=key, is_loopback=is_loopback, host=host, forms=forms)
     app.openapi = lambda: _openapi(app, service.served.model, key)  # type: ignore[method-assign]
     return app
 

@@ -24,6 +24,7 @@ from modeltest.service.content import (
 from modeltest.service.refusals import (
     BAD_REQUEST,
     FAILED,
+    FORBIDDEN,
     INVALID,
     LOST,
     NOT_FOUND,
@@ -35,6 +36,7 @@ from modeltest.service.refusals import (
 _KINDS = {
     BAD_REQUEST: "Bad Request",
     UNAUTHORIZED: "Unauthorized",
+    FORBIDDEN: "Forbidden",
     NOT_FOUND: "NotFoundError",
     INVALID: "Input Validation Error",
     FAILED: "Generation Error",

@@ -28,6 +28,7 @@ from modeltest.service.content import (
 from modeltest.service.refusals import (
     BAD_REQUEST,
     FAILED,
+    FORBIDDEN,
     INVALID,
     LOST,
     NOT_FOUND,
@@ -40,6 +41,7 @@ _STATUS = {INVALID: BAD_REQUEST, FAILED: LOST}
 _TYPES = {
     BAD_REQUEST: "BadRequestError",
     UNAUTHORIZED: "AuthenticationError",
+    FORBIDDEN: "PermissionDeniedError",
     NOT_FOUND: "NotFoundError",
     LOST: "InternalServerError",
     UNAVAILABLE: "ServiceUnavailableError",

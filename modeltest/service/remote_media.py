@@ -7,6 +7,7 @@ import ipaddress
 import socket
 import ssl
 import threading
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from urllib.parse import SplitResult
 
@@ -27,20 +28,73 @@ def download(address: SplitResult, name: str) -> bytes:
     Raises:
         Refusal: 400, anything but a whole reply with status 200 in time.
     """
-    host = address.hostname or ""
-    port = address.port or (443 if address.scheme.lower() == "https" else 80)
+    fetch = _Fetch(address)
+    # A thread of its own: nothing else bounds the look-up of a name, and a peer that sends a
+    # byte now and then never runs into a socket's own timeout.
+    threading.Thread(target=fetch.run, name="fetch of a clip", daemon=True).start()
+    is_over = bool(wait([fetch.body], DEADLINE_S).done)
+    fetch.cut()
+    if not is_over:  # and whatever it still brings: a body may end where it was cut
+        raise Refusal(BAD_REQUEST, f"{name}: fetching it took longer than {DEADLINE_S:g} s")
     try:
-        with socket.create_connection((_address_of(host, port), port), DEADLINE_S) as plain:
-            # A peer that sends a byte now and then never runs into a socket's own timeout.
-            clock = threading.Timer(DEADLINE_S, _cut, [plain])
-            clock.start()
-            try:
-                return _get(address, plain, host)
-            finally:
-                clock.cancel()
+        return fetch.body.result()
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = str(error) or type(error).__name__
         raise Refusal(BAD_REQUEST, f"{name}: fetching it failed ({one_line(why)[:200]})") from error
+
+
+class _Fetch:
+    """One GET, which another thread can end wherever it waits, but for the look-up of the name.
+
+    Attributes:
+        body: The whole reply's, or why there is none.
+    """
+
+    def __init__(self, address: SplitResult) -> None:
+        self.body: Future[bytes] = Future()
+        self._address = address
+        self._lock = threading.Lock()
+        self._sock: socket.socket | None = None
+        self._was_cut = False
+
+    def run(self) -> None:
+        """Fetches."""
+        try:
+            self.body.set_result(self._get())
+        except BaseException as error:  # for who waits
+            self.body.set_exception(error)
+
+    def cut(self) -> None:
+        """Ends the fetch; without effect on one that is over."""
+        with self._lock:
+            self._was_cut = True
+            if self._sock is not None:
+                _shut(self._sock)
+
+    def _get(self) -> bytes:
+        is_tls = self._address.scheme.lower() == "https"
+        host = self._address.hostname or ""
+        port = self._address.port or (443 if is_tls else 80)
+        found = _address_of(host, port)
+        with socket.create_connection((found, port), DEADLINE_S) as plain:
+            self._hold(plain)
+            if not is_tls:
+                return _get(self._address, plain)
+            context = ssl.create_default_context()
+            # Wrapping takes the connection away from the plain socket, which then cuts nothing.
+            with context.wrap_socket(
+                plain, server_hostname=host, do_handshake_on_connect=False
+            ) as wrapped:
+                self._hold(wrapped)
+                wrapped.do_handshake()
+                return _get(self._address, wrapped)
+
+    def _hold(self, sock: socket.socket) -> None:
+        """Names the socket that a cut ends."""
+        with self._lock:
+            if self._was_cut:
+                raise TimeoutError
+            self._sock = sock
 
 
 def _address_of(host: str, port: int) -> str:
@@ -66,10 +120,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _get(address: SplitResult, plain: socket.socket, host: str) -> bytes:
-    sock = plain
-    if address.scheme.lower() == "https":
-        sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+def _get(address: SplitResult, sock: socket.socket) -> bytes:
     connection = http.client.HTTPConnection(address.netloc)
     connection.sock = sock
     try:
@@ -88,6 +139,7 @@ def _get(address: SplitResult, plain: socket.socket, host: str) -> bytes:
         connection.close()
 
 
-def _cut(sock: socket.socket) -> None:
+def _shut(sock: socket.socket) -> None:
     with suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
+        # TLS sockets have a shutdown of their own, which forgets the session that is being read.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)

@@ -1,12 +1,14 @@
 """The words of a text as transcripts are compared: lower case, no punctuation.
 
 The same for references and replies: lower case; every character that Unicode calls
-punctuation is dropped, with nothing in its place ("don't" is "dont"); words are what blanks
-separate. Text in a script without blanks is one word.
+punctuation is dropped, with nothing in its place ("don't" is "dont"); a letter is the same
+whether its accent is part of it or follows it (Unicode's NFC); words are what blanks separate.
+Text in a script without blanks is one word.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -32,7 +34,8 @@ def require_jiwer() -> None:
 
 def plain_words(text: str) -> str:
     """The words of a text, one blank between them; empty where it has none."""
-    return " ".join(_punctuation()(text.lower()).split())
+    kept = _punctuation()(text.lower())
+    return " ".join(unicodedata.normalize("NFC", kept).split())
 
 
 def count_word_edits(reference: str, answer: str) -> int:

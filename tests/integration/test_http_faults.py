@@ -27,6 +27,15 @@ USAGE = event({"choices": [], "usage": {"prompt_tokens": 70, "completion_tokens"
 DONE = event("[DONE]")
 WHOLE_STREAM = HEAD + PIECE_1 + PIECE_2 + FINISH + USAGE + DONE + END
 NUL_HEAD = stream_head()
+# Neither chunks nor a length: the body ends with its connection.
+OPEN_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+OPEN_JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
+EVENTS = (
+    b'data: {"choices": [{"delta": {"content": "C: Cough"}, "finish_reason": null}]}\n\n'
+    b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
+)
+STREAMED = {"request": {"stream": True}}
+NO_END = "the stream's end cannot be told from a cut"
 
 
 def nul(piece: str) -> bytes:
@@ -219,6 +228,10 @@ CASES: dict[str, Case] = {
         answer({"error": {"message": "busy"}}), error="reports: busy"
     ),
     "a size that is none": streamed(HEAD, b"zz\r\n", error="the reply was cut"),
+    "events without framing": Case([[OPEN_HEAD + EVENTS]], settings=STREAMED),
+    "events without framing, cut": fails(
+        "without a finish reason", [OPEN_HEAD + EVENTS[:-60]], settings=STREAMED
+    ),
     # Bodies.
     "no JSON": whole(answer(b"{oops"), "the reply is not JSON"),
     "no UTF-8": whole(answer(b'{"a": "\xff"}'), "the reply is not JSON"),
@@ -260,6 +273,35 @@ CASES: dict[str, Case] = {
         END, error="Incomplete Generation: x",
     ),
     "no chunk": generated(NUL_HEAD, END, error="without any chunk"),
+    "cut between chunks without framing": fails(
+        NO_END, [OPEN_HEAD + b'{"text": ["C: "]}\0'], backend="generate", settings=STREAMED
+    ),
+    "cut in a chunk without framing": fails(
+        NO_END, [OPEN_HEAD + b'{"text": ["C: "]}\0{"te'], backend="generate", settings=STREAMED
+    ),
+    "cut before any chunk without framing": fails(
+        NO_END, [OPEN_HEAD], backend="generate", settings=STREAMED
+    ),
+    "no end without framing": fails(
+        NO_END, [OPEN_HEAD + b'{"text": ["C: "]}\0', HOLD], backend="generate", settings=STREAMED
+    ),
+    "NUL chunks of a length": generated(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 23\r\n\r\n" + b'{"text": ["C: Cough"]}\0'
+    ),
+    "NUL chunks cut in their length": fails(
+        "the reply was cut",
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + b'{"text": ["C: "]}\0'],
+        backend="generate", settings=STREAMED,
+    ),
+    "a body without framing": Case(
+        [[OPEN_JSON + b'{"text": ["C: Cough"]}']], backend="generate"
+    ),
+    "a body without framing, cut": fails(
+        "is not JSON", [OPEN_JSON + b'{"text": ["C: '], backend="generate"
+    ),
+    "an error without framing where a stream was asked for": fails(
+        "reports: busy", [OPEN_JSON + b'{"error": "busy"}'], backend="generate", settings=STREAMED
+    ),
     "the prompt and the reply": generated(
         answer({"text": [f"{QUESTION} C: Cough"]}), stream=False
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from modeltest.backends.service.audio_part import audio_part
 from modeltest.backends.service.failures import AskError, shortened
@@ -82,6 +82,7 @@ class GenerateRoute:
 class ChunkStream:
     """JSON objects `{"text": [piece]}`, each ended by NUL; complete when the body ends in order."""
 
+    tells_its_end: ClassVar[bool] = False
     is_done: bool = False
     _chunks: Cutter = field(default_factory=lambda: Cutter(b"\0"))
     _pieces: list[str] = field(default_factory=list)

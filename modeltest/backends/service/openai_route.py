@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from modeltest.backends.service.audio_part import audio_part
 from modeltest.backends.service.failures import AskError, shortened
@@ -81,6 +81,7 @@ class OpenAiRoute:
 class ChatStream:
     """Server-sent events, each a chunk of the reply; complete once one has a finish reason."""
 
+    tells_its_end: ClassVar[bool] = True
     is_done: bool = False
     _lines: EventLines = field(default_factory=EventLines)
     _pieces: list[str] = field(default_factory=list)

@@ -15,6 +15,8 @@ from modeltest.backends.service.transport import Answer
 from modeltest.records import Request, StreamTimes
 
 _EVENTS = "text/event-stream"
+# A body with neither ends with its connection, however that ended (RFC 9112, 6.3).
+_FRAMING = frozenset({"transfer-encoding", "content-length"})
 # After its end mark a stream's last bytes come with it, or the connection is not used again.
 _PATIENCE_S = 0.2
 
@@ -74,6 +76,10 @@ async def read_stream(answer: Answer, route: Route, pieces: CleanPieces | None) 
         raise AskError(f"the reply is {shortened(answer.media_type)}, not {_EVENTS}")
     reading = _Reading(pieces)
     stream = route.new_stream()
+    if not stream.tells_its_end and _FRAMING.isdisjoint(map(str.lower, answer.headers)):
+        raise AskError(
+            "the stream's end cannot be told from a cut: it has neither chunks nor a length"
+        )
     async for octets in answer.chunks:
         reading.add(stream.feed(octets))
         if stream.is_done:

@@ -35,6 +35,11 @@ class ReplyStream(Protocol):
     """Reads a streamed body."""
 
     @property
+    def tells_its_end(self) -> bool:
+        """Whether a cut shows in what the stream holds, and not in how its body ends alone."""
+        ...
+
+    @property
     def is_done(self) -> bool:
         """Whether the stream said that nothing follows."""
         ...

@@ -13,11 +13,12 @@ from modeltest.records import Response, Timing, Turn
 
 
 class Scripted(NullBackend):
-    """Tells the pieces of each answer by script; keeps what it was asked."""
+    """Tells the pieces of each answer, and their tokens, by script; keeps what it was asked."""
 
-    def __init__(self, device, script):
+    def __init__(self, device, script, counts):
         super().__init__(device)
         self.script = list(script)
+        self.counts = list(counts)
         self.asked = []
 
     def num_input_tokens(self, request):
@@ -32,18 +33,19 @@ class Scripted(NullBackend):
         if on_text:
             for piece in step:
                 on_text(0, piece)
-        return [Response(request.sample_id, "".join(step), "", 1, 3, "stop", Timing(0.1))]
+        count = self.counts.pop(0) if self.counts else 3
+        return [Response(request.sample_id, "".join(step), "", 1, count, "stop", Timing(0.1))]
 
 
 @pytest.fixture
 def chat(monkeypatch, tmp_path, clips, capsys):
     """`modeltest chat` with a script of answers and lines of input."""
 
-    def run(*arguments, script=(), lines="", audio=("f0001_0_cough.wav",)):
+    def run(*arguments, script=(), counts=(), lines="", audio=("f0001_0_cough.wav",)):
         made = []
 
         def make(_settings, _seed, device):
-            made.append(Scripted(device, script))
+            made.append(Scripted(device, script, counts))
             return made[0]
 
         monkeypatch.setattr("modeltest.backends.factory.make_backend", make)
@@ -134,6 +136,15 @@ def test_each_clip_gets_an_answer_to_vocalsounds_question(chat):
     }
     assert {request.prompt.format for request in asked} == {"chat"}
     assert [len(request.audio) for request in asked] == [1, 1, 1]
+
+
+def test_tokens_that_nobody_counted_are_no_zero(chat):
+    _, out, _, _ = chat("--each", audio=(".",), counts=[4, None, 4])
+    assert out.splitlines()[1::2] == [
+        "Generate[0] token num: (0, 4)",
+        "Generate[1] token num: (1, ?)",
+        "Generate[2] token num: (2, ?)",
+    ]
 
 
 def test_each_clip_can_be_asked_something_else(chat):

@@ -114,6 +114,20 @@ def asked():
     thread.join(20)
 
 
+def test_the_first_line_says_what_each_media_value_was_taken_for(
+    asked, monkeypatch, capsys, tmp_path
+):
+    port, _ = asked
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips").mkdir()
+    monkeypatch.setattr(NullBackend, "generate", lambda *_: 1 / 0)
+    monkeypatch.setattr(CpuDevice, "is_alive", lambda _: False)
+    media = ("--allow-media", "audio", "--allow-media", "clips")
+    main(["serve", "null", "--device", "cpu", "--port", port, *media])
+    ready = capsys.readouterr().err.splitlines()[0]
+    assert f", clips also from folder {tmp_path}/clips, host audio)" in ready
+
+
 def test_a_lost_device_is_exit_code_5_when_its_client_was_told(asked, monkeypatch, capsys):
     port, statuses = asked
     monkeypatch.setattr(NullBackend, "generate", lambda *_: 1 / 0)

@@ -128,10 +128,11 @@ class Running:
     batcher: Any
     thread: Any
     key: str | None = None
+    address: str = "127.0.0.1"
     connections: list[http.client.HTTPConnection] = field(default_factory=list)
 
     def connect(self) -> http.client.HTTPConnection:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=20)
         self.connections.append(connection)
         return connection
 
@@ -184,6 +185,8 @@ def serving(
     key: str | None = None,
     allowance: Allowance = Allowance(),  # noqa: B008 - frozen
     drain_s: float = 5.0,
+    host: str = "127.0.0.1",
+    is_loopback: bool = True,
 ) -> Iterator[Running]:
     """Serves until the block ends."""
     ready = threading.Event()
@@ -193,15 +196,16 @@ def serving(
         metrics = ServiceMetrics()
         batching = Batching(batch_size, wait_s, max_input_tokens)
         batcher = Batcher(backend, device, batching, metrics)
-        bound = listening_socket("127.0.0.1", 0)
+        bound = listening_socket(host, 0)
         with bound, ClipReader(allowance, 16_000, backend.max_audio_s) as clips:
             served = Served("echo", "0", 100, 0)
             service = Service(served, batcher, clips, Admission(max_requests), metrics)
-            app = make_app(service, key, True)
+            app = make_app(service, key, is_loopback, host)
             server = HttpServer(app, service, drain_s, ready.set)
             batcher.start(server.stop)
             port = bound.getsockname()[1]
-            made.append(Running(port, backend, device, service, server, batcher, thread, key))
+            behind = backend, device, service, server, batcher, thread, key
+            made.append(Running(port, *behind, address=bound.getsockname()[0]))
             await server.serve([bound])
             backend.gate.set()
             assert batcher.stop(5)

@@ -2,10 +2,15 @@
 
 import http.server
 import re
+import socket
+import ssl
 import threading
 import time
+from contextlib import suppress
 
 import pytest
+import trustme
+from raw_http import RawServer
 
 from modeltest.audio.decode import fetch
 from modeltest.errors import UsageError
@@ -147,14 +152,6 @@ class Answers(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", "100")
             self.end_headers()
             self.wfile.write(b"little")
-        elif self.path.startswith("/drip"):
-            self.send_response(200)
-            self.send_header("Content-Length", "1000")
-            self.end_headers()
-            for _ in range(50):
-                self.wfile.write(b"x")
-                self.wfile.flush()
-                time.sleep(0.1)
         else:
             self.send_response(200 if self.path.startswith("/a.wav") else 404)
             self.end_headers()
@@ -207,11 +204,116 @@ def test_replies_that_are_no_clip(host, path, words):
     assert len(Answers.asked) == 1
 
 
-def test_a_slow_host_meets_the_deadline(host, monkeypatch):
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\n"
+DRIP = [step for _ in range(60) for step in (b"x", 0.1)]
+SLOW = {
+    "with a length": [HEAD + b"Content-Length: 1000\r\n\r\n", *DRIP],
+    "that ends with its connection": [HEAD + b"\r\n", *DRIP],
+    "in chunks": [HEAD + b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n", *DRIP],
+    "whose head never ends": [b"HTTP/1.1 200 OK\r\nX: ", *DRIP],
+}
+
+
+@pytest.fixture
+def short_deadline(monkeypatch):
+    """A deadline of 0.5 s, which is met."""
     monkeypatch.setattr(remote_media, "DEADLINE_S", 0.5)
     start_s = time.monotonic()
-    assert "fetching it failed" in refusal(f"http://{host}/drip", parse_allowance([host]))
-    assert time.monotonic() - start_s < 1.5
+    yield
+    assert 0.5 <= time.monotonic() - start_s < 1.5
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls(authority, tmp_path, monkeypatch):
+    """Of a server whose certificate is trusted."""
+    file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+def refusal_of(server):
+    return refusal(f"{server.url}/a.wav", parse_allowance([f"127.0.0.1:{server.port}"]))
+
+
+TOO_SLOW = "clip 1: fetching it took longer than 0.5 s"
+
+
+@pytest.mark.usefixtures("short_deadline")
+@pytest.mark.parametrize("name", SLOW)
+def test_a_slow_host_meets_the_deadline_and_its_part_is_no_clip(name):
+    with RawServer(gets={"/a.wav": SLOW[name]}) as server:
+        assert refusal_of(server) == TOO_SLOW
+
+
+@pytest.mark.usefixtures("short_deadline")
+@pytest.mark.parametrize("name", SLOW)
+def test_a_slow_host_meets_the_deadline_over_tls(tls, name):
+    with RawServer(gets={"/a.wav": SLOW[name]}, context=tls) as server:
+        assert refusal_of(server) == TOO_SLOW
+        assert [request.path for request in server.received] == ["/a.wav"]
+
+
+@pytest.mark.usefixtures("short_deadline")
+def test_a_slow_handshake_meets_the_deadline():
+    def drip(listener, ended):
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.sendall(b"\x16\x03\x03\x40\x00")  # the head of a long record
+            while not ended.wait(0.1):
+                connection.sendall(b"\x02")
+
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener, ended))
+        thread.start()
+        name = f"127.0.0.1:{listener.getsockname()[1]}"
+        try:
+            assert refusal(f"https://{name}/a.wav", parse_allowance([name])) == TOO_SLOW
+        finally:
+            ended.set()
+            thread.join()
+
+
+@pytest.mark.usefixtures("short_deadline")
+def test_a_slow_look_up_meets_the_deadline_and_nobody_is_asked_afterwards(host, monkeypatch):
+    looked_up, port = threading.Event(), int(host.rpartition(":")[2])
+
+    def look_up(*_, **__):
+        looked_up.wait(10)
+        return [(2, 1, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(remote_media.socket, "getaddrinfo", look_up)
+    message = refusal(f"http://localhost:{port}/a.wav", parse_allowance([f"localhost:{port}"]))
+    looked_up.set()
+    [thread] = [found for found in threading.enumerate() if found.name == "fetch of a clip"]
+    thread.join(5)
+    assert not thread.is_alive()
+    assert message == TOO_SLOW
+    assert Answers.asked == []
+
+
+def test_a_clip_over_tls(tls):
+    body = [HEAD + b"Content-Length: 5\r\n\r\nhello"]
+    with RawServer(gets={"/a.wav": body}, context=tls) as server:
+        allowance = parse_allowance([f"127.0.0.1:{server.port}"])
+        clip = ClipReference("clip 1", address=f"{server.url}/a.wav")
+        assert audio_source(clip, allowance).read() == b"hello"
+
+
+def test_a_certificate_that_nobody_vouches_for(tls, monkeypatch, tmp_path):
+    (tmp_path / "other.pem").write_bytes(trustme.CA().cert_pem.bytes())
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "other.pem"))
+    with RawServer(context=tls) as server:
+        assert "certificate verify failed" in refusal_of(server)
+        assert server.received == []
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,14 @@ import socket
 import time
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
 
 from modeltest.errors import UsageError
 from modeltest.service import body as body_module
+from modeltest.service.guard import Guard
 from modeltest.service.media import Allowance
+from modeltest.service.openai_messages import ChatForm
 from modeltest.service.server import listening_socket
 
 TEXT = "What is it?"
@@ -231,10 +235,56 @@ def test_a_key(serve, parts):
 @pytest.mark.parametrize(
     ("host", "status"),
     [("localhost", 200), ("LOCALHOST:1", 200), ("127.0.0.1:1025", 200), ("[::1]:80", 200),
-     ("[::1]", 200), ("evil.example", 400), ("localhost.evil.example:1025", 400), ("[::2]:1", 400)],
+     ("[::1]", 200), ("127.9.8.7:1025", 200), ("128.0.0.1", 400),
+     ("evil.example", 400), ("localhost.evil.example:1025", 400), ("[::2]:1", 400)],
 )  # fmt: skip
 def test_on_loopback_only_its_own_names_are_answered(shared, host, status):
     assert shared.ask("GET", "/version", Host=host).status == status
+
+
+def test_another_loopback_address_is_answered_under_its_own_name(serve):
+    running = serve(host="127.0.0.2")
+    assert running.ask("GET", "/health").status == 200
+    assert running.ask("GET", "/version", Host=f"127.0.0.2:{running.port}").status == 200
+    assert running.ask("GET", "/version", Host="evil.example").status == 400
+
+
+def test_the_name_that_was_listened_on_is_answered(backend, device):
+    async def app(scope, receive, send):
+        await PlainTextResponse("fine")(scope, receive, send)
+
+    guard = Guard(app, None, True, "My-Laptop", {"": ChatForm()})
+    assert TestClient(guard, "http://my-laptop:1025").get("/").text == "fine"
+    assert TestClient(guard, "http://my-laptop.evil.example").get("/").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [(None, 200), ("http://localhost:3000", 200), ("http://127.0.0.1", 200),
+     ("https://[::1]:8443", 200), ("http://evil.example", 403), ("http://evil.example:1025", 403),
+     ("https://localhost.evil.example", 403), ("http://127.0.0.1.evil.example", 403),
+     ("null", 403), ("", 403), ("localhost", 403), ("file://", 403)],
+)  # fmt: skip
+@pytest.mark.parametrize("is_loopback", [True, False])
+def test_a_page_of_another_host_cannot_make_the_server_work(
+    backend, serve, parts, origin, status, is_loopback
+):
+    """What a browser sends without asking first: a POST of plain text."""
+    running = serve(is_loopback=is_loopback)
+    headers = {"Content-Type": "text/plain"} | ({} if origin is None else {"Origin": origin})
+    body = json.dumps({"prompt": parts(TEXT)}).encode()
+    reply = running.ask("POST", "/generate", body, **headers)
+    assert reply.status == status
+    assert len(backend.batches) == (status == 200)
+    if status == 403:
+        assert reply.json["error_type"] == "Forbidden"
+
+
+def test_the_own_pages_of_a_host_beyond_this_one(serve):
+    running = serve(is_loopback=False)
+    host = {"Host": "models.example:1025"}
+    assert running.ask("GET", "/version", Origin="http://models.example:1025", **host).status == 200
+    assert running.ask("GET", "/version", Origin="http://evil.example:1025", **host).status == 403
 
 
 def test_more_than_the_queue_holds(backend, serve, parts):

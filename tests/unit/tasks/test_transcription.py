@@ -1,6 +1,7 @@
 """The transcription task: prompt, words, scores, slices."""
 
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,9 @@ def test_slices_are_those_of_the_metadata():
         ("Ça VA? ¡Sí! 你好，世界。", "ça va sí 你好世界"),
         ("3.5 dollars ($5)", "35 dollars $5"),
         ("well-known", "wellknown"),
+        ("cafe\u0301 A\u030aNGSTRO\u0308M", "café ångström"),
+        ("e-\u0301", "é"),
+        ("\u1112\u1161\u11ab", "\ud55c"),  # three jamo, one syllable
         ("...", ""),
         ("", ""),
     ],
@@ -89,6 +93,14 @@ def test_a_reply_with_the_very_words_is_correct():
     assert score("Hello, Ross! / No.", "hello ross; NO") == Score(
         "hello ross no", True, None, False, num_word_edits=0, num_reference_words=3
     )
+
+
+@pytest.mark.parametrize(("of_reference", "of_reply"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_an_accent_is_the_same_however_it_is_spelled(of_reference, of_reply):
+    truth = unicodedata.normalize(of_reference, "Où est Zoë? / Übermorgen.")
+    reply = unicodedata.normalize(of_reply, "où est zoë ÜBERMORGEN")
+    found = score(truth, reply)
+    assert (found.correct, found.num_word_edits, found.num_reference_words) == (True, 0, 4)
 
 
 def test_words_around_the_transcript_are_insertions():
