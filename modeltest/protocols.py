@@ -155,6 +155,10 @@ class Service(Backend, Protocol):
         """
         ...
 
+    def drop_clips(self) -> None:
+        """Removes clips that were put where the service reads them; nothing is on its way."""
+        ...
+
     @property
     def can_ignore_eos(self) -> bool:
         """Whether the service can go on behind the end token."""

@@ -63,10 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE|DIR",
         help="measure on this clip, or on the clips in a folder, which fill a batch in turn "
-        f"(default: the clip of median length of {DEFAULT_TASK})",
+        f"(default: the clip of median length of {DEFAULT_TASK}); a service is asked about all "
+        "clips in one shuffled order, each changed so that none is sent twice",
     )
     what.add_argument(
-        "--task", metavar="TASK", help="measure on all samples of a task, accuracy included"
+        "--task",
+        metavar="TASK",
+        help="measure on all samples of a task, accuracy included (not of a service: it is asked "
+        "about changed clips)",
     )
     parser.add_argument(
         "--limit", type=positive_int, metavar="N", help="with --task: its first N samples only"

@@ -27,6 +27,8 @@ from modeltest.settings.load import Loaded
 from modeltest.settings.schema import ModelSettings, TaskSettings
 from modeltest.tasks.factory import make_task
 
+_ORDER = "; one shuffled order for all points, each clip changed so that none is sent twice"
+
 
 @dataclass(frozen=True, slots=True)
 class _Sources:
@@ -56,7 +58,8 @@ def make_plan(
             f"perf measures requests of one clip, and {task.name} asks about {made.num_clips} "
             "at a time; give another --task"
         )
-    sources = _sources(options, task, progress)
+    closed_loop = isinstance(backend, Service)
+    sources = _sources(options, task, closed_loop, progress)
     least_s = CERTIFIED_SECONDS if options.certified else MIN_SECONDS
     settings = SweepSettings(
         batch_sizes=batch_sizes(options.batch_sizes),
@@ -68,7 +71,7 @@ def make_plan(
         isolate=options.isolate,
         seed=options.seed,
         clip_source=sources.kind,
-        closed_loop=isinstance(backend, Service),
+        closed_loop=closed_loop,
     )
     if isinstance(backend, Service):
         backend.limit_in_flight(max(settings.batch_sizes))
@@ -101,7 +104,7 @@ def plan_lines(plan: SweepPlan, device: Device, reason: str, place: PerformanceP
     least_s = len(points) * settings.min_seconds
     lines = [
         f"model     {plan.model.name}: {model.whereabouts}",
-        f"clips     {_clips_in_words(plan)}",
+        f"clips     {_clips_in_words(plan)}{_ORDER if settings.closed_loop else ''}",
         f"device    {device.label} {device.facts()['name']} ({reason})",
         f"settings  {model.in_words}, prompt {plan.sweep.material.prompt.format}, replies of at "
         f"most {settings.max_new_tokens} tokens",
@@ -153,14 +156,17 @@ def _clips_in_words(plan: SweepPlan) -> str:
 
 
 def _sources(
-    options: argparse.Namespace, task: Loaded[TaskSettings], progress: Progress
+    options: argparse.Namespace,
+    task: Loaded[TaskSettings],
+    closed_loop: bool,
+    progress: Progress,
 ) -> _Sources:
     if options.audio is not None:
         found, passed_over = sources_at(options.audio)
         clips = [(source, source.name, "") for source in found]
         warnings = [f"{passed_over} files passed over (no audio)"] if passed_over else []
         smallest = min(batch_sizes(options.batch_sizes))
-        if smallest < len(clips):
+        if smallest < len(clips) and not closed_loop:
             warnings.append(
                 f"a batch of {smallest} holds only the first {smallest} of {len(clips)} clips"
             )

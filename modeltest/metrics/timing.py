@@ -61,10 +61,10 @@ def time_per_output_token_s(e2e_s: float, ttft_s: float | None, tokens: int) -> 
 
 
 def coefficient_of_variation(values: Sequence[float]) -> float | None:
-    """Standard deviation (n - 1) over mean, or None below two values."""
-    if len(values) < 2:
+    """Standard deviation (n - 1) over mean, or None below two values or at a mean of 0."""
+    if len(values) < 2 or not (mean := float(np.mean(values))):
         return None
-    return float(np.std(values, ddof=1) / np.mean(values))
+    return float(np.std(values, ddof=1)) / mean
 
 
 def drift(values: Sequence[float]) -> float | None:
@@ -74,13 +74,14 @@ def drift(values: Sequence[float]) -> float | None:
         values: In the order of measuring.
 
     Returns:
-        Positive when the values grow; None below three values.
+        Positive when the values grow; None below three values, or where the first third's
+        median is 0.
     """
     third = len(values) // 3
     if third == 0:
         return None
     first, last = float(np.median(values[:third])), float(np.median(values[-third:]))
-    return last / first - 1
+    return last / first - 1 if first else None
 
 
 def modified_z_scores(values: Sequence[float]) -> list[float]:

@@ -110,13 +110,18 @@ def compare_sweeps(
 
 def _compare(first: Row, second: Row, tolerance: float) -> PointComparison:
     a, b = first.figures, second.figures
-    ratio = b.output_tokens_per_s / a.output_tokens_per_s if a and b else None
-    interval = ratio_interval(a.blocks, b.blocks) if a and b else None
+    before, after = (f.output_tokens_per_s if f else None for f in (a, b))
+    ratio, interval = None, None
+    # Rounds without any token, or whose tokens nobody counted, give no ratio.
+    if a and b and before and after and all(rate for block in a.blocks for rate in block):
+        ratio, interval = after / before, ratio_interval(a.blocks, b.blocks)
     invalid = [name for name, row in (("A", first), ("B", second)) if not row.valid]
     outcome: Outcome = "INCONCLUSIVE"
     reason = ""
     if invalid:
         reason = f"not valid in {' and '.join(invalid)}"
+    elif ratio is None:
+        reason = "no throughput to compare"
     elif interval is None:
         reason = "too few passes for an interval"
     else:
@@ -124,8 +129,8 @@ def _compare(first: Row, second: Row, tolerance: float) -> PointComparison:
     return PointComparison(
         batch_size=first.batch_size,
         mode=first.mode,
-        first=a.output_tokens_per_s if a else None,
-        second=b.output_tokens_per_s if b else None,
+        first=before,
+        second=after,
         ratio=ratio,
         interval=interval,
         outcome=outcome,

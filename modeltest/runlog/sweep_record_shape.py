@@ -71,6 +71,7 @@ def _is_round(record: Mapping[str, Any]) -> bool:
         and _or_none(is_count, record.get("peak_memory_bytes"))
         and _or_none(is_seconds, record.get("wall_s"))
         and _or_none(_is_amount, record.get("client_cpu"))
+        and _or_none(is_seconds, record.get("prepare_s"))
         and _are(_is_batch, record["batches"])
     )
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from modeltest.protocols import Backend, Device, Service
+from modeltest.records import Request
 from modeltest.runlog.run_log import phase_record
 from modeltest.runlog.segment import SegmentWriter
+from modeltest.runner.closed_loop import ClosedLoop
 from modeltest.runner.load_watch import LoadWatch
 from modeltest.runner.material import Batches, Material
 from modeltest.runner.point_work import round_work
@@ -52,6 +54,7 @@ class BlockMeasurer:
         self._backend = backend
         self._device = device
         self._service = backend if isinstance(backend, Service) else None
+        self._closed_loop = ClosedLoop(sweep.material)
         self._log = log
         self._timer = RoundTimer(backend, device)
         self._met: set[Point] = set()
@@ -91,6 +94,7 @@ class BlockMeasurer:
             with _little_to_collect():
                 if not (logged.has_peaks or self._logged_peaks):
                     self._log_peaks()
+                self._closed_loop.go_on(block.point, logged.num_asked.get(block.point, 0))
                 self._measure(block, log_work=block.point not in logged.works)
         except PointError as error:
             return str(error)
@@ -112,6 +116,7 @@ class BlockMeasurer:
             amount.add(kind, done.seconds)
             if first is None and kind in REPEATED_KINDS:
                 first = done
+            del done  # a large round's clips need not be there twice while the next are made
         if first is not None:
             correct = self._material.num_correct(block, first.replies)
             self._log.append(outputs_record(block, first, correct))
@@ -131,10 +136,10 @@ class BlockMeasurer:
         """Rounds at the block's own shape, not recorded."""
         task = self._settings.clip_source == "task"
         num_rounds = 1 if block.point in self._met else FIRST_WARM_UPS
-        for warm_up in range(num_rounds):
+        for _ in range(num_rounds):
             material = self._material
-            if self._settings.closed_loop:
-                self._take(block, "requests", -1 - warm_up)  # clips that no round asks about
+            if self._service is not None:
+                self._ask(self._service, block.point, self._closed_loop.warm_up)
                 continue
             self._timer.take(
                 material.longest(block.point) if task else material.copies(block.point)
@@ -145,9 +150,13 @@ class BlockMeasurer:
     def _take(self, block: Block, kind: Kind, number: int) -> Round:
         if self._service is None:
             return self._timer.take(self._batches(block, kind, number))
-        self._service.limit_in_flight(block.point.batch_size)
-        requests = self._material.closed_loop(block, number)
-        return self._timer.take_closed_loop(self._service, requests)
+        return self._ask(self._service, block.point, self._closed_loop.next_round)
+
+    def _ask(
+        self, service: Service, point: Point, make: Callable[[Point], tuple[Request, ...]]
+    ) -> Round:
+        service.limit_in_flight(point.batch_size)
+        return self._timer.take_closed_loop(service, lambda: make(point))
 
     def _batches(self, block: Block, kind: Kind, number: int) -> Batches:
         if kind == "task":

@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modeltest.audio.decode import truncate
 from modeltest.audio.workers import DecodeWorkers
@@ -15,8 +16,12 @@ from modeltest.protocols import Backend, Progress, Task
 from modeltest.records import Audio, AudioSource, Generation, Prompt, Request, Response, Sample
 from modeltest.runlog.digests import digest
 from modeltest.runner.plan import CheckedData
-from modeltest.runner.sweep_plan import REQUESTS_PER_LANE, Block, Point
+from modeltest.runner.sweep_plan import Block, Point
 from modeltest.tasks.data.files import AUDIO_ENDINGS, walk
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Batches = tuple[tuple[Request, ...], ...]
 
@@ -57,7 +62,7 @@ class Material:
     def copies(self, point: Point) -> Batches:
         """One batch of the clips as they are, repeated in turn until it is full."""
         rows = range(point.batch_size)
-        return (tuple(self._request(self._row(row), f"#{row}", point) for row in rows),)
+        return (tuple(self.request(self._row(row), f"#{row}", point) for row in rows),)
 
     def distinct(self, block: Block, number: int) -> Batches:
         """One batch of the same lengths and sounds, of which nothing was ever heard before.
@@ -65,39 +70,27 @@ class Material:
         Each clip is turned in a circle by an offset of its own: same length, same level, but
         no sample where it was, so whatever is kept of an earlier batch cannot serve.
         """
-        return (self._turned(block, number, range(block.point.batch_size)),)
-
-    def closed_loop(self, block: Block, number: int) -> tuple[Request, ...]:
-        """The requests of a round of a closed loop; as `distinct`, all clips in turn.
-
-        Below 0 are the numbers of warm-up rounds: one request for each in flight.
-        """
-        num_rows = block.point.batch_size * (1 if number < 0 else REQUESTS_PER_LANE)
-        first = max(0, number) * num_rows
-        return self._turned(block, number, range(first, first + num_rows))
-
-    def _turned(self, block: Block, number: int, rows: range) -> tuple[Request, ...]:
         requests = []
-        for row in rows:
+        for row in range(block.point.batch_size):
             clip, point = self._row(row), block.point
             draw = random.Random(f"turn {self.seed} {point} {block.pass_number} {number} {row}")
             turned = turn(clip.audio, draw.randrange(1, len(clip.audio.waveform)))
-            requests.append(self._request(replace(clip, audio=turned), f"#{row}", point))
-        return tuple(requests)
+            requests.append(self.request(replace(clip, audio=turned), f"#{row}", point))
+        return (tuple(requests),)
 
     def whole_task(self, block: Block, number: int) -> Batches:
         """Every sample once, in an order of its own, in batches; the last may be short."""
         clips, size = list(self.clips), block.point.batch_size
         random.Random(f"samples {self.seed} {block.pass_number} {number}").shuffle(clips)
         return tuple(
-            tuple(self._request(clip, "", block.point) for clip in clips[first : first + size])
+            tuple(self.request(clip, "", block.point) for clip in clips[first : first + size])
             for first in range(0, len(clips), size)
         )
 
     def longest(self, point: Point) -> Batches:
         """One batch of the longest clips."""
         clips = sorted(self.clips, key=lambda clip: (-len(clip.audio.waveform), clip.name))
-        return (tuple(self._request(c, "", point) for c in clips[: point.batch_size]),)
+        return (tuple(self.request(c, "", point) for c in clips[: point.batch_size]),)
 
     def num_correct(self, block: Block, responses: Sequence[Response]) -> int | None:
         """Right answers; None where nothing was asked that has one, or replies went on too far."""
@@ -112,7 +105,8 @@ class Material:
     def _row(self, row: int) -> Clip:
         return self.clips[row % len(self.clips)]
 
-    def _request(self, clip: Clip, suffix: str, point: Point) -> Request:
+    def request(self, clip: Clip, suffix: str, point: Point) -> Request:
+        """The question about a clip; `suffix` tells its requests apart."""
         generation = Generation(self.max_new_tokens, ignore_eos=point.mode == "fixed")
         return Request(f"{clip.name}{suffix}", (clip.audio,), self.prompt, generation)
 
@@ -121,7 +115,11 @@ def turn(audio: Audio, offset: int) -> Audio:
     """The same clip, begun `offset` samples later, its beginning put behind its end."""
     import numpy as np
 
-    waveform = np.roll(audio.waveform, -offset)
+    return with_waveform(audio, np.roll(audio.waveform, -offset))
+
+
+def with_waveform(audio: Audio, waveform: NDArray[np.float32]) -> Audio:
+    """The clip with other samples, float32, shape `(num_samples,)`."""
     return replace(audio, waveform=waveform, sha256=hashlib.sha256(waveform.tobytes()).hexdigest())
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -45,6 +45,7 @@ class Round:
         peak_memory_bytes: Highest use during the round; None of a service.
         wall_s: Of a closed loop: from the first request to the last reply.
         client_cpu: Of a closed loop: processor time of this process, as a share of `wall_s`.
+        prepare_s: Of a closed loop: how long this process made the requests, before `start_s`.
     """
 
     batches: Batches
@@ -57,6 +58,7 @@ class Round:
     peak_memory_bytes: int | None
     wall_s: float | None = None
     client_cpu: float | None = None
+    prepare_s: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -82,6 +84,7 @@ class Round:
             "peak_memory_bytes": self.peak_memory_bytes,
             "wall_s": self.wall_s,
             "client_cpu": self.client_cpu,
+            "prepare_s": self.prepare_s,
             "batches": [
                 _batch_record(requests, responses, e2e_s)
                 for requests, responses, e2e_s in zip(
@@ -143,17 +146,23 @@ class RoundTimer:
             peak_memory_bytes=self._device.peak_memory_bytes(),
         )
 
-    def take_closed_loop(self, backend: Service, requests: tuple[Request, ...]) -> Round:
-        """Sends the requests; each reply lets the next one go. Bodies are made before the clock.
+    def take_closed_loop(
+        self, backend: Service, make_requests: Callable[[], tuple[Request, ...]]
+    ) -> Round:
+        """Sends requests; each reply lets the next one go. Bodies are made before the clock.
 
         Raises:
             ModeltestError: Concerns the whole run.
         """
+        prepare_s = time.perf_counter()
+        backend.drop_clips()
+        requests = make_requests()
         prepared = backend.prepare(requests)
         gc.collect()
         self._watch.begin()
         asleep_s = suspended_s()
         start_s, begin_s, cpu_s = time.monotonic(), time.perf_counter(), time.process_time()
+        prepare_s = begin_s - prepare_s
         with _no_collection():
             responses = backend.generate(requests, prepared)
         wall_s, cpu_s = time.perf_counter() - begin_s, time.process_time() - cpu_s
@@ -169,6 +178,7 @@ class RoundTimer:
             peak_memory_bytes=None,
             wall_s=wall_s,
             client_cpu=cpu_s / wall_s,
+            prepare_s=prepare_s,
         )
 
     def _give_up(self, failure: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from modeltest.protocols import Progress
 from modeltest.runlog.segment import SegmentWriter
@@ -21,12 +22,14 @@ class Logged:
         failures: Points that could not be measured, and why.
         works: Points whose work is known.
         has_peaks: The machine's limits are known.
+        num_asked: Requests of each point's complete blocks.
     """
 
     blocks: frozenset[Block] = frozenset()
     failures: Mapping[Point, str] = field(default_factory=dict)
     works: frozenset[Point] = frozenset()
     has_peaks: bool = False
+    num_asked: Mapping[Point, int] = field(default_factory=dict)
 
 
 MeasureBlock = Callable[[Block, Logged], str]
@@ -35,6 +38,10 @@ MeasureBlock = Callable[[Block, Logged], str]
 
 def what_is_logged(content: SweepContent) -> Logged:
     """What a resumed sweep need not measure again."""
+    num_asked: Counter[Point] = Counter()
+    for record in content.rounds:
+        point = _point(record["batch_size"], record["mode"])
+        num_asked[point] += sum(len(batch["output_tokens"]) for batch in record["batches"])
     return Logged(
         blocks=frozenset(
             Block(_point(size, mode), number) for size, mode, number in content.blocks
@@ -45,6 +52,7 @@ def what_is_logged(content: SweepContent) -> Logged:
         },
         works=frozenset(_point(record["batch_size"], record["mode"]) for record in content.works),
         has_peaks=content.peaks is not None,
+        num_asked=num_asked,
     )
 
 
@@ -84,7 +92,9 @@ def run_blocks(
     try:
         for block in missing:
             if block.point not in failures:
-                known = Logged(logged.blocks, failures, frozenset(works), has_peaks)
+                known = replace(
+                    logged, failures=failures, works=frozenset(works), has_peaks=has_peaks
+                )
                 reason = measure(block, known)
                 if reason:
                     lost = dict(_given_up(settings, block.point, reason, measured))

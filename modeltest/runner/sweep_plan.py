@@ -73,7 +73,7 @@ class SweepSettings:
         seed: Decides the order of the points and of a task's samples.
         clip_source: Where the clips come from.
         closed_loop: A service is measured: `batch_size` requests in flight, each reply lets
-            the next one go, and no clip is ever sent twice.
+            the next one go, all points hear the clips in one order, and none is sent twice.
     """
 
     batch_sizes: tuple[int, ...]

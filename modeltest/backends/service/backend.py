@@ -149,6 +149,11 @@ class ServiceBackend:
         self._refuse_too_many(num_requests)
         self._in_flight = num_requests
 
+    def drop_clips(self) -> None:
+        """Removes the clips that were put where the service reads them."""
+        if self._media:
+            self._media.clear()
+
     @property
     def max_audio_s(self) -> float:
         """As the settings say; services do not tell."""
@@ -191,19 +196,19 @@ class ServiceBackend:
         """
         self._look()
 
-    def prepare(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
-        """The requests' bodies, clips encoded; the switch for streams left out.
+    def prepare(self, requests: Sequence[Request]) -> list[bytes]:
+        """The requests' bodies, as they are sent when nobody waits for pieces of text.
 
         Raises:
             ModelError: A prompt is raw, or a clip cannot be put where the service finds it.
             UsageError: The service cannot do what a request asks.
         """
-        return [self._body(request) for request in requests]
+        return self._bodies(requests, self._is_streamed(None))
 
     def generate(
         self,
         requests: Sequence[Request],
-        prepared: list[dict[str, Any]] | None = None,
+        prepared: list[bytes] | None = None,
         on_text: OnText | None = None,
     ) -> list[Response]:
         """Sends all requests at once; a failure costs its sample only.
@@ -214,12 +219,12 @@ class ServiceBackend:
             UsageError: The batch is larger than `max_concurrency`.
         """
         self._refuse_too_many(self._in_flight or len(requests))
-        bodies = prepared or self.prepare(requests)
-        stream = self._settings.route.can_stream and (self._settings.stream or on_text is not None)
-        switch = self._settings.route.streaming(stream)
+        stream = self._is_streamed(on_text)
+        if prepared is None or stream != self._is_streamed(None):
+            prepared = self._bodies(requests, stream)
         batch = [
-            _Asked(request, orjson.dumps({**body, **switch}), self._pieces(place, on_text))
-            for place, (request, body) in enumerate(zip(requests, bodies, strict=True))
+            _Asked(request, body, self._pieces(place, on_text))
+            for place, (request, body) in enumerate(zip(requests, prepared, strict=True))
         ]
         try:
             return self._loop.run(self._answers(batch, stream))
@@ -275,8 +280,7 @@ class ServiceBackend:
             self._thread.run(self._transport.close())
             self._thread.close()
             self._thread = None
-        if self._media:
-            self._media.clear()
+        self.drop_clips()
 
     @property
     def _base_url(self) -> str:
@@ -322,6 +326,14 @@ class ServiceBackend:
         what = f"refuses the key in {variable}" if variable else "wants a key"
         todo = "set another one" if variable else "name its variable in api_key_env"
         return ModelError(self._secret.cleaned(f"{self._base_url}: {what} ({error}); {todo}"))
+
+    def _is_streamed(self, on_text: OnText | None) -> bool:
+        settings = self._settings
+        return settings.route.can_stream and (settings.stream or on_text is not None)
+
+    def _bodies(self, requests: Sequence[Request], stream: bool) -> list[bytes]:
+        switch = self._settings.route.streaming(stream)
+        return [orjson.dumps({**self._body(request), **switch}) for request in requests]
 
     def _body(self, request: Request) -> dict[str, Any]:
         asked = request.generation

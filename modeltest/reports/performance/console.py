@@ -74,6 +74,8 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _throughput(figures: Figures) -> str:
+    if figures.output_tokens_per_s is None:
+        return "-"
     value = short(figures.output_tokens_per_s)
     if figures.interval is None:
         return value

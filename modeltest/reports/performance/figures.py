@@ -33,13 +33,15 @@ class Figures:
         kind: `copies` (the clip repeated to fill the batch), `task` (a task's samples), or
             `requests` (a service's closed loop, where every request is a batch of its own and
             a round lasts from the first request to the last reply).
-        repeats: Rounds.
-        num_batches: Batches of all rounds; the observations behind times of a batch.
+        repeats: Rounds; those in which every request failed are in no figure.
+        num_batches: Batches of all rounds; the observations behind times of a batch. Requests
+            of a service that failed are not among them.
         measured_s: Sum of the rounds' times.
         audio_seconds: Audio of one request, mean.
         input_tokens: Tokens that entered the language model per request, mean.
         text_tokens: The same with each clip counted as one token, as today's tool does.
-        output_tokens: New tokens per request, mean.
+        output_tokens: New tokens per request, mean; None where a reply came without a count,
+            as are `tpot_s` and all figures of tokens per second.
         e2e_p50_s: Median time of a batch.
         e2e_p90_s: Its 90th percentile, from 64 batches.
         e2e_p99_s: Its 99th percentile, from 662 batches.
@@ -62,7 +64,7 @@ class Figures:
         samples_per_s: Median over rounds.
         audio_seconds_per_s: RTFx, median over rounds.
         peak_memory_bytes: Highest of all rounds.
-        blocks: `output_tokens_per_s` of each round, by pass.
+        blocks: `output_tokens_per_s` of each round, by pass; empty where it is None.
         variation: Coefficient of variation of the blocks' medians.
         drift: Last third against first third of the rounds, as a share.
         outliers: Rounds whose time is far from all others', by the spread of these and by
@@ -76,7 +78,7 @@ class Figures:
     audio_seconds: float
     input_tokens: float | None
     text_tokens: float | None
-    output_tokens: float
+    output_tokens: float | None
     e2e_p50_s: float
     e2e_p90_s: float | None
     e2e_p99_s: float | None
@@ -92,7 +94,7 @@ class Figures:
     step_s: tuple[float, ...]
     round_e2e_s: float
     round_stage_s: dict[str, float | None]
-    output_tokens_per_s: float
+    output_tokens_per_s: float | None
     interval: tuple[float, float] | None
     total_tokens_per_s: float | None
     samples_per_s: float
@@ -116,17 +118,18 @@ def point_figures(rounds: Sequence[Record]) -> Figures | None:
         rounds: The point's measured rounds, in the order of measuring. A round in which
             every request failed has no rate and is left out; `judge` counts its errors.
     """
-    timed = [record for record in rounds if round_s(record) > 0]
+    timed = [record for record in rounds if round_s(record) > 0 and _answered(record)]
     if not timed:
         return None
-    batches = [batch for record in timed for batch in record["batches"] if batch["e2e_s"]]
+    batches = [batch for record in timed for batch in _answered(record)]
     num_requests = sum(len(batch["output_tokens"]) for batch in batches)
     if not num_requests:
         return None
+    rates = None if any(map(_is_uncounted, batches)) else [_output_rate(r) for r in timed]
     e2e = [float(batch["e2e_s"]) for batch in batches]
     ttft = [batch["ttft_s"] for batch in batches if batch["ttft_s"] is not None]
     gaps = [gap for batch in batches for gap in batch["step_s"] or ()]
-    blocks = _throughput_by_pass(timed)
+    blocks = _by_pass(timed, rates) if rates else ()
     memory = [r["peak_memory_bytes"] for r in timed if r.get("peak_memory_bytes") is not None]
     return Figures(
         kind=timed[0]["kind"],
@@ -136,7 +139,7 @@ def point_figures(rounds: Sequence[Record]) -> Figures | None:
         audio_seconds=sum(float(batch["audio_s"]) for batch in batches) / num_requests,
         input_tokens=_mean(_input_tokens(batch) for batch in batches),
         text_tokens=_mean(_text_tokens(batch) for batch in batches),
-        output_tokens=sum(map(_output_tokens, batches)) / num_requests,
+        output_tokens=sum(map(_output_tokens, batches)) / num_requests if rates else None,
         e2e_p50_s=percentile(e2e, 50),
         e2e_p90_s=p90(e2e),
         e2e_p99_s=p99(e2e),
@@ -148,19 +151,19 @@ def point_figures(rounds: Sequence[Record]) -> Figures | None:
         itl_p50_s=median(gaps),
         itl_p90_s=p90(gaps),
         itl_p99_s=p99(gaps),
-        tpot_s=_tpot_s(batches),
+        tpot_s=_tpot_s(batches) if rates else None,
         step_s=_step_s(batches),
         round_e2e_s=percentile([round_s(record) for record in timed], 50),
         round_stage_s={stage: median(_round_stage_s(r, stage) for r in timed) for stage in STAGES},
-        output_tokens_per_s=percentile([rate for block in blocks for rate in block], 50),
+        output_tokens_per_s=percentile(rates, 50) if rates else None,
         interval=median_interval(blocks),
-        total_tokens_per_s=median(_total_tokens_per_s(record) for record in timed),
+        total_tokens_per_s=median(map(_total_tokens_per_s, timed)) if rates else None,
         samples_per_s=_rate(timed, lambda batch: len(batch["output_tokens"])),
         audio_seconds_per_s=_rate(timed, lambda batch: batch["audio_s"]),
         peak_memory_bytes=max(memory, default=None),
         blocks=blocks,
         variation=coefficient_of_variation([percentile(block, 50) for block in blocks]),
-        drift=drift([_output_rate(record) for record in timed]),
+        drift=drift(rates or ()),
         outliers=_outliers([round_s(record) for record in timed]),
     )
 
@@ -195,20 +198,30 @@ def _unattributed_s(batch: Record) -> float | None:
 
 
 def _round_stage_s(record: Record, stage: str) -> float | None:
-    parts = [stage_s(batch, stage) for batch in record["batches"]]
+    parts = [stage_s(batch, stage) for batch in _answered(record)]
     known = [part for part in parts if part is not None]
     return sum(known) if len(known) == len(parts) else None
 
 
-def _throughput_by_pass(rounds: Sequence[Record]) -> tuple[tuple[float, ...], ...]:
+def _is_uncounted(batch: Record) -> bool:
+    """Whether a reply came without a count of its tokens."""
+    return not any(batch["errors"]) and any(count is None for count in batch["output_tokens"])
+
+
+def _answered(record: Record) -> list[Record]:
+    """The batches of a round but for requests that failed: they have no time."""
+    return [batch for batch in record["batches"] if batch["e2e_s"]]
+
+
+def _by_pass(rounds: Sequence[Record], values: Sequence[float]) -> tuple[tuple[float, ...], ...]:
     blocks: dict[int, list[float]] = {}
-    for record in rounds:
-        blocks.setdefault(int(record["pass"]), []).append(_output_rate(record))
+    for record, value in zip(rounds, values, strict=True):
+        blocks.setdefault(int(record["pass"]), []).append(value)
     return tuple(tuple(blocks[number]) for number in sorted(blocks))
 
 
 def _output_rate(record: Record) -> float:
-    return sum(map(_output_tokens, record["batches"])) / round_s(record)
+    return sum(map(_output_tokens, _answered(record))) / round_s(record)
 
 
 def _output_tokens(batch: Record) -> int:
@@ -217,7 +230,7 @@ def _output_tokens(batch: Record) -> int:
 
 def _total_tokens_per_s(record: Record) -> float | None:
     tokens = 0
-    for batch in record["batches"]:
+    for batch in _answered(record):
         if any(count is None for count in batch["input_tokens"]):
             return None
         tokens += sum(batch["input_tokens"]) + _output_tokens(batch)
@@ -225,7 +238,7 @@ def _total_tokens_per_s(record: Record) -> float | None:
 
 
 def _rate(rounds: Sequence[Record], count: Any) -> float:
-    rates = [sum(map(count, record["batches"])) / round_s(record) for record in rounds]
+    rates = [sum(map(count, _answered(record))) / round_s(record) for record in rounds]
     return percentile(rates, 50)
 
 

@@ -31,6 +31,9 @@ OTHER_LOAD_LIMIT = 0.20
 CLIENT_CPU_LIMIT = 0.80
 """Of one core: beyond it a client that waits for its turn is part of what it measures."""
 UNATTRIBUTED_NOTE_SHARE = 0.05
+TOKENS_PER_PIECE_NOTE = 2.0
+"""Beyond it times of pieces are no times of tokens; some more tokens than pieces are usual,
+since the end token has no text and some letters take several tokens."""
 OUT_OF_MEMORY = "out of memory"
 
 
@@ -121,6 +124,32 @@ def _notes(evidence: PointEvidence) -> Iterator[str]:
         share = figures.unattributed_s / figures.e2e_p50_s
         if share > UNATTRIBUTED_NOTE_SHARE:
             yield f"unattributed: {percent(share, 1)} of the time belongs to no stage"
+    if figures.kind == "requests":
+        yield from _service_notes(evidence)
+
+
+def _service_notes(evidence: PointEvidence) -> Iterator[str]:
+    batches = [batch for record in evidence.measured for batch in record["batches"]]
+    num_clips = int(evidence.manifest["data"]["num_samples"])
+    if len(batches) < num_clips:
+        yield f"{len(batches)} of {num_clips} clips were asked about"
+    tokens = _tokens_per_piece(batches)
+    if tokens is not None and tokens > TOKENS_PER_PIECE_NOTE:
+        yield f"replies arrive in pieces of about {tokens:.0f} tokens: TTFT and ITL are of pieces"
+
+
+def _tokens_per_piece(batches: Sequence[Record]) -> float | None:
+    """Mean over all streamed replies whose tokens were counted; None without any."""
+    streamed = [
+        (batch["output_tokens"][0], 1 + len(batch["step_s"]))
+        for batch in batches
+        if batch["ttft_s"] is not None
+        and batch["step_s"] is not None
+        and batch["output_tokens"]
+        and batch["output_tokens"][0] is not None
+    ]
+    pieces = sum(pieces for _, pieces in streamed)
+    return sum(tokens for tokens, _ in streamed) / pieces if pieces else None
 
 
 def _missing_passes(evidence: PointEvidence) -> Finding | None:
@@ -190,12 +219,17 @@ def _tokens_counted(evidence: PointEvidence) -> Iterator[str]:
 
 
 def _client_is_quick(evidence: PointEvidence) -> Iterator[str]:
-    share = _weighted(evidence.measured, "client_cpu")
+    share = client_share(evidence.measured)
     if share is not None and share > CLIENT_CPU_LIMIT:
         yield (
             f"the client used {percent(share)} of a core, limit {percent(CLIENT_CPU_LIMIT)}: it "
             "is the bottleneck; measure from a faster machine"
         )
+
+
+def client_share(rounds: Sequence[Record]) -> float | None:
+    """Mean share of a core that asking a service took this process; None of a model in it."""
+    return _weighted(rounds, "client_cpu")
 
 
 def _work_done(evidence: PointEvidence) -> Iterator[str]:
@@ -207,6 +241,7 @@ def _work_done(evidence: PointEvidence) -> Iterator[str]:
         for record in evidence.rounds
         for batch in record["batches"]
         for count in batch["output_tokens"]
+        if count is not None  # failures, and replies without a count, have reasons of their own
     ]
     others = [count for count in tokens if count != wanted]
     if others:
@@ -239,12 +274,15 @@ def _undisturbed(evidence: PointEvidence) -> Iterator[str]:
 
 
 def _longest_gap_s(rounds: Sequence[Record]) -> float:
-    """Longest time between the end of a round and the start of the next of the same block."""
+    """Longest time between the end of a round and the start of the next of the same block.
+
+    Less the time in which a client made the next round's requests: nobody was asked then.
+    """
     by_pass: dict[int, list[Record]] = {}
     for record in rounds:
         by_pass.setdefault(int(record["pass"]), []).append(record)
     gaps = [
-        second["start_s"] - first["end_s"]
+        second["start_s"] - first["end_s"] - (second.get("prepare_s") or 0.0)
         for block in by_pass.values()
         for first, second in pairwise(sorted(block, key=lambda record: record["start_s"]))
     ]
@@ -276,7 +314,8 @@ def limits(manifest: Record) -> tuple[str, ...]:
         f"outliers (ten standard deviations, and at least {percent(OUTLIER_LEAST_SHARE)} and "
         f"{1000 * OUTLIER_LEAST_S:g} ms) up to {percent(OUTLIER_SHARE_LIMIT)} of the rounds, from "
         f"{MIN_ROUNDS_OUTLIERS} rounds",
-        f"no gap or suspension above {GAP_LIMIT_S:g} s",
+        f"no gap (the making of requests to a service left out) or suspension above "
+        f"{GAP_LIMIT_S:g} s",
         f"other processes up to {percent(OTHER_LOAD_LIMIT)} of the machine, unless the service "
         "that is measured runs there, too",
         f"of a service: every reply with its token count, and a client that uses up to "

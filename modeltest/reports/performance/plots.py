@@ -52,10 +52,11 @@ def sweep_plots(content: SweepContent, summary: SweepSummary) -> dict[str, Plot]
     if not rows:
         return {}
     subtitle = _subtitle(content, summary)
-    plots = {
-        "throughput": _plot("Throughput", subtitle, _throughput_alt(rows), rows, draw_throughput),
-        "latency": _plot("Latency of a batch", subtitle, _latency_alt(rows), rows, draw_latency),
-    }
+    plots = {}
+    if counted := [row for row in rows if _figures(row).output_tokens_per_s is not None]:
+        alt = _throughput_alt(counted)
+        plots["throughput"] = _plot("Throughput", subtitle, alt, counted, draw_throughput)
+    plots["latency"] = _plot("Latency of a batch", subtitle, _latency_alt(rows), rows, draw_latency)
     if any(_stage_means(row) for row in rows):
         alt = "Stacked bars: milliseconds of a batch per stage; the table of stages has them."
         plots["stages"] = _plot("Where the time goes", subtitle, alt, rows, draw_stages)
@@ -74,10 +75,9 @@ def sweep_plots(content: SweepContent, summary: SweepSummary) -> dict[str, Plot]
 def draw_throughput(axes: Axes, rows: Sequence[Row]) -> None:
     """Output tokens per second against batch size, with 95 % intervals."""
     for offset, (mode, members) in zip((0.985, 1.015), _by_mode(rows), strict=False):
-        figures = [_figures(row) for row in members]
         sizes = [row.batch_size * offset for row in members]
-        rates = [f.output_tokens_per_s for f in figures]
-        ends = [f.interval or (f.output_tokens_per_s,) * 2 for f in figures]
+        rates = [_rate(row) for row in members]
+        ends = [_figures(row).interval or (_rate(row),) * 2 for row in members]
         below = [max(0.0, r - low) for r, (low, _) in zip(rates, ends, strict=True)]
         above = [max(0.0, high - r) for r, (_, high) in zip(rates, ends, strict=True)]
         colour = _colour(mode)
@@ -249,6 +249,13 @@ def _figures(row: Row) -> Figures:
     return row.figures
 
 
+def _rate(row: Row) -> float:
+    rate = _figures(row).output_tokens_per_s
+    if rate is None:
+        raise ValueError(f"the tokens of {row.name} were not counted")
+    return rate
+
+
 def _stage_means(row: Row) -> dict[str, float] | None:
     """Median seconds of each stage and of the rest, or None where one is unknown."""
     figures = row.figures
@@ -263,10 +270,7 @@ def _colour(mode: str) -> str:
 
 
 def _throughput_alt(rows: Sequence[Row]) -> str:
-    parts = [
-        f"{row.name}: {_figures(row).output_tokens_per_s:.4g}{'' if row.valid else ' (not valid)'}"
-        for row in rows
-    ]
+    parts = [f"{row.name}: {_rate(row):.4g}{'' if row.valid else ' (not valid)'}" for row in rows]
     return f"Output tokens per second against {_size(rows)}. {'; '.join(parts)}."
 
 

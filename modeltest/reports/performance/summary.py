@@ -11,6 +11,7 @@ from modeltest.reports.performance.figures import Figures, measured, point_figur
 from modeltest.reports.performance.judge import (
     Finding,
     PointEvidence,
+    client_share,
     judge_point,
     num_failed,
     point_notes,
@@ -40,6 +41,7 @@ class Row:
         cache: Copies against distinct clips; None where they were not compared.
         roofline: How near the machine's limits it comes.
         num_failed: Requests that failed, of all rounds; None where nothing was measured.
+        client_cpu: Share of a core that this process took to ask a service; None elsewhere.
     """
 
     batch_size: int
@@ -52,6 +54,7 @@ class Row:
     cache: CacheCheck | None
     roofline: Roofline
     num_failed: int | None
+    client_cpu: float | None
 
     @property
     def valid(self) -> bool:
@@ -152,6 +155,7 @@ def _row(content: SweepContent, point: Point) -> Row:
         cache=evidence.cache,
         roofline=roofline,
         num_failed=num_failed(rounds) if rounds else None,
+        client_cpu=client_share(timed),
     )
 
 
@@ -216,4 +220,4 @@ def _shared_notes(rows: Sequence[Row]) -> list[str]:
 
 
 def _throughput(row: Row) -> float:
-    return row.figures.output_tokens_per_s if row.figures else 0.0
+    return (row.figures.output_tokens_per_s if row.figures else None) or 0.0

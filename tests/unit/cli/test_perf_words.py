@@ -107,6 +107,29 @@ def test_the_plan_says_what_will_be_measured(options, amount, capsys, tmp_path, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_of_a_service_the_plan_says_that_every_clip_is_asked_about(
+    capsys, tmp_path, monkeypatch, clips
+):
+    monkeypatch.chdir(tmp_path)
+    model = tmp_path / "served.yaml"
+    model.write_text(
+        "backend: openai\nservice: vllm\nbase_url: http://127.0.0.1:9\nmodel: m\n", "utf-8"
+    )
+    command = ["perf", str(model), "--bs", "1,2", "--audio", str(clips), "--dry-run"]
+    assert main(command) == 0
+    said = capsys.readouterr().err
+    assert "3 s in all, in turn; one shuffled order for all points" in said
+    assert "none is sent twice" in said
+    assert "a batch of" not in said
+
+
+def test_help_promises_no_accuracy_of_a_service(capsys):
+    with pytest.raises(SystemExit):
+        main(["perf", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "accuracy included (not of a service" in shown
+
+
 def test_a_folder_is_measured_clip_by_clip(capsys, tmp_path, monkeypatch, clips):
     monkeypatch.chdir(tmp_path)
     (clips / "README.md").write_text("no clip")

@@ -56,12 +56,19 @@ def test_coefficient_of_variation():
     # mean 10, deviations -1, 0, 1: standard deviation (n - 1) is 1
     assert coefficient_of_variation([9.0, 10.0, 11.0]) == pytest.approx(0.1)
     assert coefficient_of_variation([9.0]) is None
+    assert coefficient_of_variation([0.0, 0.0]) is None
 
 
 def test_drift_compares_the_last_third_with_the_first():
     assert drift([10.0, 10.0, 99.0, 1.0, 11.0, 11.0]) == pytest.approx(0.1)
     assert drift([10.0, 10.0, 10.0, 8.0]) == pytest.approx(-0.2)
     assert drift([10.0, 8.0]) is None
+
+
+def test_from_nothing_there_is_no_drift():
+    assert drift([0.0, 0.0, 0.0]) is None
+    assert drift([0.0, 1.0, 2.0]) is None
+    assert drift([2.0, 1.0, 0.0]) == -1.0
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from modeltest.backends.service.audio_part import wav_bytes
 from modeltest.devices.service import ServiceDevice
+from modeltest.errors import ModeltestError
 from modeltest.protocols import Service
 from modeltest.records import (
     Audio,
@@ -22,12 +25,14 @@ from modeltest.runlog.manifest import write_manifest
 from modeltest.runlog.run_log import open_segment
 from modeltest.runlog.sweep_log import read_sweep
 from modeltest.runner.blocks import BlockMeasurer, Sweep
+from modeltest.runner.closed_loop import ClosedLoop, mark
 from modeltest.runner.material import Clip, Material
 from modeltest.runner.rounds import RoundTimer
 from modeltest.runner.sweep import run_blocks, what_is_logged
 from modeltest.runner.sweep_plan import Block, Point, SweepSettings
 
 WALL_S = 0.01
+NUM_REQUESTS = 10_000
 
 
 class ServiceOfTests:
@@ -43,6 +48,10 @@ class ServiceOfTests:
         self.rounds: list[tuple[int, list[Request]]] = []
         self.in_flight = 0
         self.prepare_s = 0.0
+        self.num_drops = 0
+
+    def drop_clips(self) -> None:
+        self.num_drops += 1
 
     def limit_in_flight(self, num_requests: int) -> None:
         self.in_flight = num_requests
@@ -86,10 +95,16 @@ class ServiceOfTests:
     def close(self) -> None: ...
 
 
-def material() -> Material:
-    waveform = np.random.default_rng(0).uniform(-1, 1, 4000).astype(np.float32)
-    clips = (Clip("cough", Audio(waveform, 16_000, "sha", 0.25)),)
-    return Material(clips, Prompt("?", "chat"), 3, 0)
+PLAN = SweepSettings((1, 4), ("natural",), 3, 3, 5, 0.01, False, 0, "audio", closed_loop=True)
+
+
+def clip(name: str = "cough", num_samples: int = 4000) -> Clip:
+    waveform = np.random.default_rng(0).uniform(-1, 1, num_samples).astype(np.float32)
+    return Clip(name, Audio(waveform, 16_000, "sha", num_samples / 16_000))
+
+
+def material(*clips: Clip) -> Material:
+    return Material(clips or (clip(),), Prompt("?", "chat"), 3, 0)
 
 
 @pytest.fixture
@@ -98,16 +113,33 @@ def service():
 
 
 @pytest.fixture
-def content(service, tmp_path, progress, perf_manifest):
-    folder = tmp_path
-    plan = SweepSettings((1, 4), ("natural",), 3, 3, 5, 0.01, False, 0, "audio", closed_loop=True)
-    write_manifest(folder, {**perf_manifest, "sweep": plan.record()})
-    with open_segment(folder) as segment:
-        sweep = Sweep(plan, material(), "served", "served")
-        measurer = BlockMeasurer(sweep, service, ServiceDevice(), segment)
-        measurer.load()
-        run_blocks(plan, what_is_logged(read_sweep(folder)), measurer, segment, progress)
-    return read_sweep(folder)
+def measure(service, tmp_path, progress, perf_manifest):
+    """Measures what the log lacks, as a process of its own would, and reads the log."""
+
+    def run(asked: Material, folder: Path = tmp_path):
+        if not (folder / "manifest.json").exists():
+            write_manifest(folder, {**perf_manifest, "sweep": PLAN.record()})
+        with open_segment(folder) as segment:
+            sweep = Sweep(PLAN, asked, "served", "served")
+            measurer = BlockMeasurer(sweep, service, ServiceDevice(), segment)
+            measurer.load()
+            run_blocks(PLAN, what_is_logged(read_sweep(folder)), measurer, segment, progress)
+        return read_sweep(folder)
+
+    return run
+
+
+@pytest.fixture
+def content(measure):
+    return measure(material())
+
+
+def sent(service: ServiceOfTests) -> list[Request]:
+    return [request for _, requests in service.rounds for request in requests]
+
+
+def pcm16(requests: Sequence[Request]) -> list[bytes]:
+    return [wav_bytes(r.audio[0].waveform, 16_000, "pcm16") for r in requests]
 
 
 def test_a_backend_with_requests_in_flight_is_a_service(service):
@@ -122,17 +154,116 @@ def test_four_requests_for_each_in_flight_and_one_to_warm_up(service, content):
 
 
 def test_no_clip_is_sent_twice_warm_ups_included(service, content):
-    clips = [r.audio[0].sha256 for _, requests in service.rounds for r in requests]
-    # 4,000 turns of one clip: two of so few requests may meet, as birthdays do, but not many.
-    assert len(set(clips)) > 0.9 * len(clips)
-    first, second = service.rounds[0][1], service.rounds[1][1]
-    assert [r.audio[0].sha256 for r in first] != [r.audio[0].sha256 for r in second]
+    asked = sent(service)
+    assert len(asked) > 100
+    assert len(set(pcm16(asked))) == len({r.audio[0].sha256 for r in asked}) == len(asked)
+    assert len({request.sample_id for request in asked}) == len(asked)
+
+
+@pytest.mark.parametrize("loudness", [0.0, 1.5], ids=["silent", "cut at full scale"])
+def test_ten_thousand_requests_of_one_short_clip_all_differ(loudness):
+    # 100 samples can be turned 100 ways only, and silence in one way.
+    short = clip(num_samples=100)
+    short.audio.waveform[:] *= loudness
+    loop = ClosedLoop(material(short))
+    requests: list[Request] = []
+    while len(requests) < NUM_REQUESTS:
+        requests += loop.next_round(Point(256, "natural"))
+    assert len(set(pcm16(requests))) == len(requests)
+
+
+def test_two_sweeps_with_one_seed_send_other_clips(service, measure, tmp_path):
+    for name in ("first", "second"):
+        measure(material(), tmp_path / name)
+    asked = sent(service)
+    assert len(set(pcm16(asked))) == len(asked)
+
+
+@pytest.mark.parametrize("number", [0, 1, 0b1011, (1 << 96) - 1, 0xDEADBEEF_12345678_9ABCDEF0])
+def test_a_number_is_in_the_lowest_bits_and_nobody_hears_it(number):
+    before = np.linspace(-1.2, 1.2, 1000, dtype=np.float32)
+    after = before.copy()
+    mark(after, number)
+    steps = np.frombuffer(wav_bytes(after, 16_000, "pcm16")[-2000:], "<i2").astype(int)
+    places = [place * 1000 // 96 for place in range(96)]
+    assert sum((int(steps[p]) & 1) << bit for bit, p in enumerate(places)) == number
+    plain = np.frombuffer(wav_bytes(before, 16_000, "pcm16")[-2000:], "<i2").astype(int)
+    assert np.abs(steps - plain).max() <= 1
+    untouched = np.setdiff1d(np.arange(1000), places)
+    assert (after[untouched] == before[untouched]).all()
+
+
+def heard(requests: Sequence[Request]) -> list[str]:
+    return [request.sample_id.partition("#")[0] for request in requests]
+
+
+def test_all_points_hear_the_clips_in_one_order_that_goes_on_over_passes(service, measure):
+    names = [f"clip{number}" for number in range(50)]
+    measure(material(*map(clip, names)))
+    orders = {}
+    for in_flight in (1, 4):
+        rounds = [r for lanes, r in service.rounds if lanes == in_flight]
+        orders[in_flight] = heard([q for r in rounds if len(r) == 4 * in_flight for q in r])
+    assert len(orders[1]) >= 3 * 4
+    assert len(orders[4]) > 50
+    shorter = min(len(orders[1]), 50)
+    assert orders[1][:shorter] == orders[4][:shorter]
+    assert sorted(orders[4][:50]) == sorted(names)
+    assert orders[4][:50] != names
+    assert orders[4][50:] == (orders[4][:50] * 20)[: len(orders[4]) - 50]
+
+
+def test_a_resumed_sweep_goes_on_in_the_order_and_sends_other_clips(service, measure, monkeypatch):
+    asked = material(*(clip(f"clip{number}") for number in range(1000)))
+    with monkeypatch.context() as patch:
+        generate, num_rounds = service.generate, []
+
+        def breaks(requests, prepared=None, on_text=None):
+            num_rounds.append(1)
+            if len(num_rounds) > 12:
+                raise ModeltestError("gone")
+            return generate(requests, prepared, on_text)
+
+        patch.setattr(service, "generate", breaks)
+        with pytest.raises(ModeltestError, match="gone"):
+            measure(asked)
+    content = measure(asked)
+    everything = sent(service)
+    assert len(set(pcm16(everything))) == len(everything)
+    counted = [r for record in content.rounds for r in record["batches"]]
+    # The order as such, without what an interrupted block asked in vain.
+    loop = ClosedLoop(asked)
+    order = heard(loop.next_round(Point(250, "natural")))
+    last = {1: 0, 4: 0}
+    for record in content.rounds:
+        last[record["batch_size"]] += len(record["batches"])
+    assert len(counted) == sum(last.values())
+    for in_flight, total in last.items():
+        final = [r for lanes, r in service.rounds if lanes == in_flight][-1]
+        assert heard(final) == order[total - 4 * in_flight : total]
+
+
+def test_making_requests_is_no_part_of_a_round_and_is_written_down(service):
+    service.prepare_s = 0.2
+
+    def make() -> tuple[Request, ...]:
+        time.sleep(0.1)
+        return ClosedLoop(material()).next_round(Point(4, "natural"))
+
+    done = RoundTimer(service, ServiceDevice()).take_closed_loop(service, make)
+    assert 0.3 <= done.prepare_s < 3.0
+    assert WALL_S <= done.wall_s < 0.2
+    assert done.record(Block(Point(4, "natural"), 0), "requests", 0)["prepare_s"] == done.prepare_s
+
+
+def test_clips_of_a_round_are_dropped_before_the_next_is_made(service, content):
+    assert service.num_drops == len(service.rounds)
 
 
 def test_a_round_lasts_from_the_first_request_to_the_last_reply(service):
     service.prepare_s = 1.0
-    requests = material().closed_loop(Block(Point(4, "natural"), 0), 0)
-    done = RoundTimer(service, ServiceDevice()).take_closed_loop(service, requests)
+    requests = ClosedLoop(material()).next_round(Point(4, "natural"))
+    done = RoundTimer(service, ServiceDevice()).take_closed_loop(service, lambda: requests)
     assert WALL_S <= done.wall_s < service.prepare_s
     assert done.seconds == done.wall_s
     assert done.e2e_s[:5] == (0.3, 0.3, None, 0.3, 0.3)

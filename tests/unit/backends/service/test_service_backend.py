@@ -7,6 +7,7 @@ import time
 from datetime import datetime, timezone
 
 import numpy as np
+import orjson
 import pytest
 import soundfile
 from raw_http import DEFAULT_GETS, END, HOLD, KEEP, RawServer, answer, event, stream_head
@@ -117,6 +118,45 @@ def test_prepared_requests_are_sent_as_they_are():
         backend.close()
     asked = [post.value["messages"][0]["content"][1]["text"] for post in server.posts]
     assert sorted(asked) == ["And now?", QUESTION]
+
+
+def test_nothing_is_left_to_do_when_prepared_requests_are_sent(monkeypatch):
+    with RawServer([STREAM]) as server:
+        settings = service_settings(server.url, timeout_s=5.0)
+        backend = make_backend(settings, 0, ServiceDevice(), measuring=True)
+        prepared = backend.prepare([ask()])
+        [body] = prepared
+        assert isinstance(body, bytes)
+        with monkeypatch.context() as patch:
+            patch.setattr(orjson, "dumps", None)
+            [response] = backend.generate([ask()], prepared)
+        backend.close()
+    assert response.timing.stream is not None
+    assert server.posts[0].body == body
+
+
+def test_who_waits_for_pieces_gets_them_of_prepared_requests_too():
+    told = []
+    with RawServer([STREAM]) as server:
+        backend = service_backend(server.url, timeout_s=5.0)
+        prepared = backend.prepare([ask()])
+        backend.generate([ask()], prepared, on_text=lambda *piece: told.append(piece))
+        backend.close()
+    assert told == [(0, "C:"), (0, " "), (0, "Cough")]
+    assert server.posts[0].value["stream"] is True
+
+
+def test_clips_of_a_round_can_be_removed_before_the_next(tmp_path):
+    request = {"media": "file", "media_folder": str(tmp_path)}
+    backend = service_backend("http://127.0.0.1:9", request=request)
+    backend.prepare([ask(), ask(clips=(clip(seed=1 << 250),))])  # a name is half of a hash
+    assert len(list(tmp_path.iterdir())) == 2
+    backend.drop_clips()
+    assert list(tmp_path.iterdir()) == []
+    backend.prepare([ask()])
+    assert len(list(tmp_path.iterdir())) == 1
+    backend.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_identity_and_facts_tell_who_answers_and_hold_no_key(monkeypatch):

@@ -5,8 +5,14 @@ import io
 
 import pytest
 
+from modeltest.reports.compare import compare_sweeps
+from modeltest.reports.compare_text import comparison_text
 from modeltest.reports.performance.console import sweep_text
-from modeltest.reports.performance.csv_files import benchmark_csv
+from modeltest.reports.performance.csv_files import (
+    benchmark_csv,
+    performance_csv,
+    sweep_index_row,
+)
 from modeltest.reports.performance.html import performance_html
 from modeltest.reports.performance.plots import sweep_plots
 from modeltest.reports.performance.summary import summarise_sweep
@@ -98,12 +104,172 @@ def test_replies_without_token_counts_make_the_row_invalid(summary):
     assert row.reasons == ("15 of 60 replies came without a count of their tokens",)
 
 
+def uncount(record):
+    for batch in record["batches"]:
+        batch["output_tokens"] = [None]
+
+
+def fail(batch):
+    batch |= {
+        "e2e_s": None, "ttft_s": None, "step_s": None, "output_tokens": [None],
+        "errors": ["status 503"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("missing", ["all", "one of four"])
+def test_without_token_counts_nothing_is_said_of_tokens_and_all_of_the_rest(summary, missing):
+    def each(record):
+        uncount(record)
+        if missing != "all":
+            for batch in record["batches"][1:]:
+                batch["output_tokens"] = [10]
+
+    made = summary(each)
+    [row] = made.rows
+    figures = row.figures
+    unknown = 60 if missing == "all" else 15
+    assert row.reasons == (f"{unknown} of 60 replies came without a count of their tokens",)
+    assert figures.output_tokens is figures.output_tokens_per_s is figures.interval is None
+    assert figures.total_tokens_per_s is figures.tpot_s is figures.drift is None
+    assert (figures.blocks, figures.variation, made.best) == ((), None, None)
+    assert (figures.e2e_p50_s, figures.ttft_s, figures.itl_p50_s) == (1.0, 0.25, 0.25)
+    assert (figures.samples_per_s, figures.audio_seconds_per_s) == (2.0, 6.0)
+
+
+def test_files_and_console_have_no_zero_where_tokens_were_not_counted(make_sweep):
+    content = make_sweep(lambda m, logged: served(m, logged, uncount))
+    made = summarise_sweep(content)
+    [cells] = csv.DictReader(io.StringIO(benchmark_csv(made).decode()))
+    empty = {name for name in cells if "tokens" in name and name != "input_tokens"}
+    assert empty >= {"output_tokens", "output_tokens_per_s", "output_tokens_per_s_ci_low"}
+    assert {cells[name] for name in empty} == {""}
+    assert (cells["e2e_ms_p50"], cells["samples_per_s"]) == ("1000.0", "2.0")
+    [cells] = csv.DictReader(io.StringIO(performance_csv(made).decode()))
+    assert cells["E2E Throughput Average(Tokens/s)"] == cells[" output_len"] == ""
+    assert sweep_index_row(content, made, "p")["value"] is None
+    [line] = [line for line in sweep_text(made).splitlines() if " natural " in f"{line} "[:20]]
+    assert line.split()[:4] == ["2", "natural", "NO", "-"]
+    plots = sweep_plots(content, made)
+    assert set(plots) == {"latency"}
+    assert performance_html(content, made, plots)
+
+
+def test_sweeps_without_token_counts_have_no_ratio(make_sweep):
+    counted = make_sweep(served, output="a")
+    uncounted = make_sweep(lambda m, logged: served(m, logged, uncount), output="b")
+    pairs = [(c, summarise_sweep(c)) for c in (counted, uncounted)]
+    for pair in (pairs, pairs[::-1]):
+        comparison = compare_sweeps(*pair, 0.05)
+        [point] = comparison.points
+        assert (point.ratio, point.interval, comparison.outcome) == (None, None, "INCONCLUSIVE")
+        assert comparison_text(comparison)
+
+
+def test_replies_of_no_tokens_are_counted_and_have_no_ratio(make_sweep):
+    def silent(record):
+        for batch in record["batches"]:
+            batch.update(output_tokens=[0], ttft_s=None, step_s=None)
+
+    content = make_sweep(lambda m, logged: served(m, logged, silent))
+    made = summarise_sweep(content)
+    [row] = made.rows
+    assert (row.figures.output_tokens_per_s, row.figures.output_tokens) == (0.0, 0.0)
+    [point] = compare_sweeps((content, made), (content, made), 0.05).points
+    assert (point.ratio, point.reason) == (None, "no throughput to compare")
+
+
+def test_failed_requests_are_in_no_rate(summary):
+    [row] = summary(lambda record: fail(record["batches"][0])).rows
+    figures = row.figures
+    # Three of four requests were answered in 2 s.
+    assert figures.samples_per_s == 3 / WALL_S
+    assert figures.audio_seconds_per_s == 3 * 3.0 / WALL_S
+    assert figures.output_tokens_per_s == 30 / WALL_S
+    assert figures.total_tokens_per_s == 330 / WALL_S
+    assert (figures.output_tokens, figures.num_batches) == (10, 45)
+
+
+def test_rounds_in_which_every_request_failed_are_left_out(summary):
+    def first_third(record):
+        if record["pass"] < 2:
+            for batch in record["batches"]:
+                fail(batch)
+
+    [row] = summary(first_third).rows
+    assert "24 of 60 requests failed, the first one with: status 503" in row.reasons
+    assert (row.figures.repeats, row.figures.measured_s) == (9, 9 * WALL_S)
+    assert (row.figures.output_tokens_per_s, row.figures.drift) == (20.0, 0.0)
+    assert [len(block) for block in row.figures.blocks] == [3, 3, 3]
+
+
+def test_fixed_replies_without_a_count_have_one_reason(make_sweep):
+    def change(manifest, logged):
+        served(manifest, logged, lambda record: fail(record["batches"][0]))
+        manifest["sweep"] |= {"modes": ["fixed"], "max_new_tokens": 10}
+        for record in logged:
+            record.update({"mode": "fixed"} if "mode" in record else {})
+
+    [row] = summarise_sweep(make_sweep(change)).rows
+    assert row.reasons == ("15 of 60 requests failed, the first one with: status 503",)
+
+
+def test_making_requests_is_no_gap(summary):
+    def late(record, prepare_s):
+        for time in ("start_s", "end_s"):
+            record[time] += 3.0 * record["number"]
+        record["prepare_s"] = prepare_s
+
+    [row] = summary(lambda record: late(record, 3.2)).rows
+    assert row.valid, row.reasons
+    # Rounds of 2 s that begin every 5.5 s.
+    [row] = summary(lambda record: late(record, 1.5)).rows
+    assert row.reasons == ("a gap of 2 s between two rounds of a pass, limit 1 s",)
+
+
+@pytest.mark.parametrize("odd", ["1", -1.0, 1e300, [], True])
+def test_an_odd_time_of_making_requests_is_damage(make_sweep, odd):
+    def late(record):
+        if (record["pass"], record["number"]) == (1, 1):
+            record["prepare_s"] = odd
+
+    [problem] = make_sweep(lambda m, logged: served(m, logged, late)).problems
+    assert "damaged inside" in problem
+
+
+@pytest.mark.parametrize(
+    ("num_clips", "note"), [(60, ()), (90, ("60 of 90 clips were asked about",))]
+)
+def test_clips_that_no_request_was_about_are_told(make_sweep, num_clips, note):
+    def change(manifest, logged):
+        served(manifest, logged)
+        manifest["data"] |= {"num_samples": num_clips, "num_available": num_clips}
+
+    [row] = summarise_sweep(make_sweep(change)).rows
+    assert row.valid
+    assert tuple(n for n in row.notes if "clips" in n) == note
+
+
+@pytest.mark.parametrize(
+    ("gaps", "note"),
+    [
+        # 10 tokens: 5 pieces are no fewer than half of them.
+        ([0.1] * 4, ()),
+        ([0.1] * 3, ("replies arrive in pieces of about 2 tokens: TTFT and ITL are of pieces",)),
+        ([], ("replies arrive in pieces of about 10 tokens: TTFT and ITL are of pieces",)),
+    ],
+)
+def test_bundled_replies_are_told(summary, gaps, note):
+    def each(record):
+        for batch in record["batches"]:
+            batch["step_s"] = gaps
+
+    [row] = summary(each).rows
+    assert tuple(n for n in row.notes if "pieces" in n) == note
+
+
 def test_failed_requests_are_counted_and_make_the_row_invalid(summary):
     def failing(record):
-        record["batches"][0] |= {
-            "e2e_s": None, "ttft_s": None, "step_s": None, "output_tokens": [None],
-            "errors": ["status 503"],
-        }  # fmt: skip
+        fail(record["batches"][0])
 
     made = summary(failing)
     [row] = made.rows
@@ -125,4 +291,6 @@ def test_the_reports_speak_of_requests_in_flight(make_sweep):
     page = performance_html(content, made, plots).decode()
     assert "requests in flight 2" in page
     assert "in<br>flight" in page
+    assert "client's<br>share" in page
+    assert "10.0 %" in page
     assert "against requests in flight" in plots["throughput"].alt
