@@ -7,6 +7,7 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -16,8 +17,12 @@ _Result = TypeVar("_Result")
 
 GRACE_S = 8.0
 _AGAIN_S = 0.005
+# How long after a signal a main thread that has not noticed is woken.
+_NUDGES_S = (0.1, 0.3, 1.0)
+_NUDGE = signal.SIGURG
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SETTLED = 0
+_CLOSED = -1
 _last_words: list[str] = []
 _seen: list[int] = []
 _orderly: list[tuple[Callable[[], None], float]] = []
@@ -69,6 +74,7 @@ def interruptible() -> Iterator[None]:
     wakeup_before = signal.set_wakeup_fd(arriving, warn_on_full_buffer=False)
     _wakeup_fds.append(arriving)
     before = {number: signal.signal(number, _handle) for number in _SIGNALS}
+    before[_NUDGE] = signal.signal(_NUDGE, lambda _number, _frame: None)
     try:
         with signals_first():
             yield
@@ -168,19 +174,36 @@ def last_words(text: str) -> Iterator[None]:
 
 def _watch(arrivals: int) -> None:
     """The thread: reads the signals' numbers, which the kernel's side writes into a pipe."""
-    while (first := _next(arrivals, None)) is not None:
-        second = _next(arrivals, _orderly[-1][1] if _orderly else GRACE_S)
+    while (first := _next(arrivals, None)) is not None and first != _CLOSED:
+        second = _second(arrivals, time.monotonic() + (_orderly[-1][1] if _orderly else GRACE_S))
+        if second == _CLOSED:
+            break
         if second != _SETTLED:
             _end_at_once(first if second is None else second)
     os.close(arrivals)
 
 
+def _second(arrivals: int, end_s: float) -> int | None:
+    """What comes after a first signal until a time; None when nothing does.
+
+    A signal that meets the main thread right before it waits, at a prompt for example, does not
+    end that waiting, and Python's handler would run only after it. Another signal ends it.
+    """
+    for nudge_s in _NUDGES_S:
+        number = _next(arrivals, nudge_s)
+        if number is not None:
+            return number
+        if not _seen:
+            signal.pthread_kill(threading.main_thread().ident or 0, _NUDGE)
+    return _next(arrivals, max(0.0, end_s - time.monotonic()))
+
+
 def _next(arrivals: int, timeout_s: float | None) -> int | None:
-    """The next signal's number; None when the time is over or nothing more can come."""
+    """The next signal's number, None when the time is over, `_CLOSED` when none can come."""
     while select.select([arrivals], [], [], timeout_s)[0]:
         numbers = os.read(arrivals, 1)
         if not numbers:
-            return None
+            return _CLOSED
         if numbers[0] in (*_SIGNALS, _SETTLED):  # a library's own signals come here as well
             return numbers[0]
     return None

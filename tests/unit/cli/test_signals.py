@@ -53,6 +53,15 @@ def start():
         process.communicate()
 
 
+def test_a_wait_that_the_signal_itself_did_not_end_is_ended(start):
+    # As where it comes right before the wait begins: here another thread receives it.
+    blocked = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})"
+    process = start(f"{blocked}; time.sleep(60)")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (130, "in order\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_ends_the_work_in_order(start, number):
     process = start("time.sleep(60)")
