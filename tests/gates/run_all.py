@@ -3,11 +3,11 @@
     python tests/gates/run_all.py [--seed S]
     python tests/gates/run_all.py --release [--minutes M] [--seed S] [--write FILE]
 
-Each gate prints its own lines, after each change two gates at a time, a release's one after the
-other; at the end comes one line per gate. A gate whose script or fault tool is missing fails,
-and so does one that ran fewer cases than it had to: after each change all of them, for a release
-at least as many as after a change. With `--release` the counts, seeds and versions are written
-to docs/measurements/reliability.md. Exit status 1 when a gate failed.
+Each gate prints its own lines; at the end comes one line per gate. A gate whose script or fault
+tool is missing fails, and so does one that ran fewer cases than it had to: after each change
+all of them, for a release at least as many as after a change. With `--release` the counts,
+seeds and versions are written to docs/measurements/reliability.md. Exit status 1 when a gate
+failed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -30,9 +29,6 @@ PROJECT = HERE.parents[1]
 REPORT = PROJECT / "docs" / "measurements" / "reliability.md"
 # Below this a gate would get less time than after each change.
 MIN_RELEASE_MINUTES = 12
-# Most gates are one process, and the longest takes as long as all the others. A release's are
-# bounded by their time, so that sharing the cores would only cost counts.
-AT_A_TIME_AFTER_CHANGE = 2
 PACKAGES = ("numpy", "soundfile", "transformers", "torch", "pydantic", "PyYAML", "jinja2")
 
 
@@ -135,8 +131,7 @@ def main() -> int:
         )
     started = datetime.now(timezone.utc)
     gates = [gate for gate in GATES if options.release or gate.change]
-    with ThreadPoolExecutor(1 if options.release else AT_A_TIME_AFTER_CHANGE) as lanes:
-        outcomes = list(lanes.map(lambda gate: carry_out(gate, options), gates))
+    outcomes = [carry_out(gate, options) for gate in gates]
     print("\n== gates")
     for outcome in outcomes:
         mark = "ok    " if outcome.passed else "FAILED"
