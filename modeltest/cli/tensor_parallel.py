@@ -170,9 +170,9 @@ def refuse_too_many_ranks(size: int, choice: Choice, device: Device) -> None:
 
 def dismiss_ranks(device: Device, size: int) -> None:
     """Rank 0, when nothing is left to do: lets the others, which wait to load, end in order."""
-    from modeltest.backends.transformers.tensor_parallel import Ranks
-
     if size > 1:
+        from modeltest.backends.transformers.tensor_parallel import Ranks
+
         Ranks(device, size).leave()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -334,3 +335,12 @@ def test_a_rank_reads_nothing_of_a_checkpoint_that_is_damaged_or_runs_code(
     assert line.startswith("modeltest: ")
     assert str(checkpoint) in line
     assert {"cut": "not a whole safetensors file", "code": "auto_map"}[damage] in line
+
+
+def test_a_model_in_one_process_has_nobody_to_dismiss_and_loads_nothing_for_it():
+    code = (
+        "import sys\nfrom modeltest.cli.tensor_parallel import dismiss_ranks\n"
+        "dismiss_ranks(None, 1)\nsys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+    assert done.returncode == 0
