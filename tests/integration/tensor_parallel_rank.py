@@ -2,9 +2,13 @@
 
 Rank 1's head is turned round, so that by itself it would choose other tokens than rank 0. In the
 end there is nothing to do, and rank 1 must not load for that.
+
+Each group meets on a port of its own: on a port taken again, a rank can find the store of the group
+before and wait for an address that nobody listens to. A command of modeltest forms one group only.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -63,9 +67,10 @@ def answer(backend, clips):
     }  # fmt: skip
 
 
-def main(rank, model, clips):
+def main(rank, ports, model, clips):
     seen = {}
-    for engine in ("fast", "stock"):
+    for engine, port in zip(("fast", "stock"), ports[:-1], strict=True):
+        os.environ["MASTER_PORT"] = port
         settings = TransformersSettings(Path(model), "fp32", "sdpa", engine, tp=2)
         if rank:
             OtherHead(settings, CpuDevice()).follow()
@@ -73,6 +78,7 @@ def main(rank, model, clips):
             backend = TransformersBackend(settings, CpuDevice())
             seen[engine] = answer(backend, [Path(clip) for clip in clips])
             backend.close()
+    os.environ["MASTER_PORT"] = ports[-1]
     if rank:
         NothingToDo(settings, CpuDevice()).follow()
     else:
@@ -81,4 +87,4 @@ def main(rank, model, clips):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    main(int(sys.argv[1]), sys.argv[2].split(","), sys.argv[3], sys.argv[4:])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
@@ -23,22 +24,25 @@ from modeltest.devices.cpu import CpuDevice
 from modeltest.errors import DeviceError, ModelError
 
 NUM_CLIPS = 4
+NUM_GROUPS = 3
 RANK = Path(__file__).with_name("tensor_parallel_rank.py")
 
 
 @pytest.fixture(scope="module")
 def two_ranks(tiny_model, project, mini_clips):
     """What rank 0 saw, by engine."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with ExitStack() as held:
+        free = [held.enter_context(socket.socket()) for _ in range(NUM_GROUPS)]
+        for each in free:
+            each.bind(("127.0.0.1", 0))
+        ports = ",".join(str(each.getsockname()[1]) for each in free)
     told = {
         "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "MASTER_ADDR": "127.0.0.1",
     }  # fmt: skip
     ranks = [
         subprocess.Popen(
-            [sys.executable, str(RANK), str(rank), str(tiny_model), *map(str, clips)],
+            [sys.executable, str(RANK), str(rank), ports, str(tiny_model), *map(str, clips)],
             stdout=subprocess.PIPE,
             env={**os.environ, **told, "RANK": str(rank), "LOCAL_RANK": str(rank)},
         )
