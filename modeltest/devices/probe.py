@@ -179,7 +179,7 @@ def import_torch_alone() -> None:
     before = os.environ.get(name)
     os.environ[name] = "0"
     try:
-        import torch  # noqa: F401
+        import torch  # noqa: F401 - whoever imports it later gets it as it is loaded here
     finally:
         os.environ.pop(name)
         if before is not None:

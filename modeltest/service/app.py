@@ -64,6 +64,7 @@ def make_app(service: Service, key: str | None, is_loopback: bool, host: str) ->
     app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(Exception, refused)
     app.add_middleware(Guard, key=key, is_loopback=is_loopback, host=host, forms=forms)
+    # FastAPI's documented way to a schema of one's own.
     app.openapi = lambda: _openapi(app, service.served.model, key)  # type: ignore[method-assign]
     return app
 

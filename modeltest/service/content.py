@@ -36,6 +36,27 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
 
+class Sampling(Strict):
+    """Settings of a reply in both routes; those that would change a greedy one are refused."""
+
+    temperature: float | None = None
+    repetition_penalty: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    ignore_eos: bool | None = None
+
+
+GREEDY: dict[str, tuple[Any, ...]] = {
+    "temperature": (0,),
+    "repetition_penalty": (1,),
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+}
+"""Per field of `Sampling` the values that change nothing."""
+
+TokenLimit = Annotated[int, Field(ge=1, examples=[16])] | None
+
+
 class TextPart(Strict):
     """Text."""
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from modeltest.records import Generation, Prompt, Response
 from modeltest.service.content import (
+    GREEDY,
     Content,
     Question,
-    Strict,
+    Sampling,
+    TokenLimit,
     check_size,
     clips_of,
     joined,
@@ -43,39 +43,27 @@ _KINDS = {
     LOST: "Incomplete Generation",
     UNAVAILABLE: "Service Unavailable",
 }
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "temperature": (0,),
-    "do_sample": (False,),
-    "repetition_penalty": (1,),
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-}
-_Tokens = Annotated[int, Field(ge=1, examples=[16])] | None
+_NEUTRAL: dict[str, tuple[Any, ...]] = {**GREEDY, "do_sample": (False,)}
 
 
-class _Sampling(Strict):
-    temperature: float | None = None
+class _Settings(Sampling):
     do_sample: bool | None = None
-    repetition_penalty: float | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    ignore_eos: bool | None = None
 
 
-class TgiParameters(_Sampling):
+class TgiParameters(_Settings):
     """TGI's settings of a reply."""
 
-    max_new_tokens: _Tokens = None
+    max_new_tokens: TokenLimit = None
     details: bool | None = None
 
 
-class GenerateRequest(_Sampling):
+class GenerateRequest(_Settings):
     """The body of `/generate`: `prompt` as vLLM has it, or `inputs` and `parameters` as TGI has."""
 
     prompt: Content | None = None
     inputs: Content | None = None
     model: str | None = None
-    max_tokens: _Tokens = None
+    max_tokens: TokenLimit = None
     stream: bool | None = None
     parameters: TgiParameters | None = None
 

@@ -114,7 +114,7 @@ def _fetched(clip: ClipReference, allowance: Allowance) -> AudioSource:
         named = address.netloc.lower()
         if "@" in named or not _HOST.fullmatch(named):
             raise ValueError("no plain host")
-        address.port  # noqa: B018 - a bad port raises when it is looked at
+        _ = address.port  # a bad port raises when it is looked at
     except ValueError:
         raise Refusal(BAD_REQUEST, f"{clip.name}: its URL has no plain host") from None
     if named not in allowance.hosts:

@@ -12,11 +12,14 @@ from pydantic import Field
 from modeltest.records import Generation, Prompt, Response, Turn
 from modeltest.service.content import (
     FEW,
+    GREEDY,
     ClipReference,
     Content,
     Part,
     Question,
+    Sampling,
     Strict,
+    TokenLimit,
     check_size,
     clips_of,
     joined,
@@ -47,15 +50,11 @@ _TYPES = {
     UNAVAILABLE: "ServiceUnavailableError",
 }
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "temperature": (0,),
+    **GREEDY,
     "n": (1,),
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "repetition_penalty": (1,),
     "logprobs": (False,),
     "stop": ([], ""),
 }
-_Tokens = Annotated[int, Field(ge=1, examples=[16])] | None
 
 
 class Message(Strict):
@@ -71,21 +70,16 @@ class StreamOptions(Strict):
     include_usage: bool | None = None
 
 
-class ChatRequest(Strict):
+class ChatRequest(Sampling):
     """The body of `/v1/chat/completions`."""
 
     messages: Annotated[list[Message], Field(min_length=1), FEW]
     model: str | None = None
-    max_tokens: _Tokens = None
-    max_completion_tokens: _Tokens = None
+    max_tokens: TokenLimit = None
+    max_completion_tokens: TokenLimit = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    ignore_eos: bool | None = None
-    temperature: float | None = None
     n: int | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    repetition_penalty: float | None = None
     logprobs: bool | None = None
     stop: Any = None
 

@@ -25,7 +25,7 @@ def require_jiwer() -> None:
         SettingsError: The library is missing.
     """
     try:
-        import jiwer  # noqa: F401
+        import jiwer  # noqa: F401 - only whether it is there
     except ImportError as error:
         raise SettingsError(
             f"a transcription task needs the library jiwer: pip install jiwer ({error})"

@@ -1,13 +1,10 @@
 """`modeltest serve` asked by this project's own clients gives the answers of this process."""
 
 import json
-import os
-import re
-import subprocess
-import sys
 
 import pandas
 import pytest
+from served_model import served_model
 
 pytestmark = pytest.mark.end_to_end
 
@@ -23,20 +20,9 @@ ROUTES = {
 @pytest.fixture(scope="module")
 def url(checkout):
     """Of a server of the embedded model."""
-    command = [sys.executable, "-m", "modeltest", "serve", MODEL, "--device", "cpu", "--port", "0"]
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(checkout)}
-    ) as process:
-        line = process.stderr.readline()
-        found = re.search(r"on (http://\S+) ", line)
-        try:
-            assert found, line + process.stderr.read()
-            yield found[1]
-        finally:
-            process.terminate()
-            said = process.stderr.read()
-    assert process.returncode == 143
-    assert " 0 refused or failed, 0 left by their client" in said
+    with served_model(checkout, MODEL) as server:
+        yield server.url
+    assert " 0 refused or failed, 0 left by their client" in server.said
 
 
 @pytest.fixture(scope="module")

@@ -109,7 +109,7 @@ def test_the_ranks_end_when_the_command_is_killed(start, tmp_path):
     process = start(tmp_path, *LONG)
     ranks = until(lambda: len(found := ranks_of(process.pid)) == 2 and found)
     process.kill()  # the ranks notice as soon as they watch the pipe
-    until(lambda: not any(map(is_running, ranks.values())), seconds=20)
+    assert until(lambda: not any(map(is_running, ranks.values())), seconds=20)
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """The served embedded model gives the answers of the one in this process; its schema holds."""
 
 import base64
-import contextlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,37 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from served_model import served_model
 
 from modeltest.records import Generation, Prompt, Turn
 
 NUM_CLIPS = 12
 
 
-@contextlib.contextmanager
-def served(project, model, *arguments):
-    """A server in a child process; yields its URL."""
-    command = [sys.executable, "-m", "modeltest", "serve", model, "--device", "cpu", "--port", "0"]
-    with subprocess.Popen(
-        [*command, *arguments],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(project)},
-    ) as process:
-        line = process.stderr.readline()
-        found = re.search(r"on (http://\S+) ", line)
-        try:
-            assert found, line + process.stderr.read()
-            yield found[1]
-        finally:
-            process.terminate()
-            process.stderr.read()
-    assert process.returncode == 143
-
-
 @pytest.fixture(scope="module")
 def tiny(project):
-    with served(project, "qwen2_audio_tiny", "--bs", "5") as url:
-        yield url
+    with served_model(project, "qwen2_audio_tiny", "--bs", "5") as server:
+        yield server.url
 
 
 def post(url, content):
@@ -139,15 +117,15 @@ def test_a_control_token_in_a_question_is_refused(tiny, parts):
 
 def test_nothing_that_its_schema_allows_breaks_the_server(project, tmp_path):
     """schemathesis: the examples, edge cases and random requests, right and wrong ones."""
-    with served(project, "null") as url:
+    with served_model(project, "null") as server:
         done = subprocess.run(
-            [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json",
+            [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json",
              "--checks", "not_a_server_error", "--phases", "examples,coverage,fuzzing",
              "--max-examples", "60", "--seed", "1", "--request-timeout", "20", "--no-color",
              "--warnings", "off", "--suppress-health-check", "all"],
             cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200,
         )  # fmt: skip
-        with urllib.request.urlopen(f"{url}/metrics", timeout=10) as reply:
+        with urllib.request.urlopen(f"{server.url}/metrics", timeout=10) as reply:
             metrics = reply.read().decode()
     assert done.returncode == 0, done.stdout
     counted = re.findall(r'^modeltest_requests_total{route="(.+)",status="(\d+)"}', metrics, re.M)

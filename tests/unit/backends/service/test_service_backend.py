@@ -219,6 +219,7 @@ def test_routes_that_are_not_there_are_passed_over():
             backend = service_backend(server.url)
             backend.load()
             backend.close()
+            assert path in [request.path for request in server.received]
 
 
 def test_a_service_takes_no_raw_prompt_and_no_more_than_it_should():
