@@ -92,7 +92,7 @@ PYTHON
     touch "$lane/.prepared"
 fi
 no_model=(audio_workers http_faults nodes_that_fail)  # nothing of transformers in them
-PYTHONPATH="$root" "$lane/bin/python" -m pytest tests/integration \
+PYTHONPATH="$root" "$lane/bin/python" -m pytest -n 2 --dist loadfile tests/integration \
     "${no_model[@]/#/--ignore=tests/integration/test_}"
 
 # No check may hang on an assert statement that -O removes.

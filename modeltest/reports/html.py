@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ def report_html(run: RunContent, summary: Summary) -> bytes:
     return page.encode("utf-8", errors="backslashreplace")
 
 
+@functools.cache  # compiling a page takes as long as all other reports of a small run together
 def page_template(path: Path, **filters: Callable[..., Any]) -> jinja2.Template:
     """A page's template: it escapes what it is given, and fails on what it is not given."""
     import jinja2

@@ -11,13 +11,13 @@ import pytest
 
 from modeltest.runner.parallel.coordinator import SILENT_S
 
-NUM_CLIPS = 400
+NUM_CLIPS = 1200  # so many that a run is not over before a test has found its workers
 TIMED = {"load_s", "eval_s", "samples_per_s", "audio_seconds_per_s"}
 
 
 @pytest.fixture(scope="module")
 def task(noise_task) -> Path:
-    return noise_task(NUM_CLIPS, 8000)
+    return noise_task(NUM_CLIPS, 4000)
 
 
 @pytest.fixture(scope="module")
