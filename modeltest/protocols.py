@@ -264,8 +264,17 @@ class Metric(Protocol):
         """Name in the `metric` column."""
         ...
 
-    def aggregate(self, subset: str, scores: Sequence[Score], errors: Sequence[bool]) -> Aggregate:
-        """The figure of one subset; `errors[i]` says that sample i failed."""
+    def aggregate(
+        self,
+        subset: str,
+        scores: Sequence[Score],
+        errors: Sequence[bool],
+        speakers: Sequence[int] | None = None,
+    ) -> Aggregate:
+        """The figure of one subset, its interval by speaker where speakers are known.
+
+        `errors[i]` says that sample i failed, `speakers[i]` is the number of its speaker.
+        """
         ...
 
 

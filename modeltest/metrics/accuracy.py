@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from modeltest.metrics.intervals import standard_error, wilson
+from modeltest.metrics.cluster_bootstrap import cluster_totals
+from modeltest.metrics.intervals import Spread, share_spread
 from modeltest.records import Aggregate, Score
 
 Predicate = Callable[[Score, bool], bool]
@@ -40,13 +41,17 @@ def _any(_score: Score, _failed: bool) -> bool:
     return True
 
 
+def _has_option_answer(score: Score, _: bool) -> bool:
+    return score.option_answer is not None
+
+
 def _has_reference(score: Score, _: bool) -> bool:
     return score.num_reference_words is not None
 
 
 @dataclass(frozen=True, slots=True)
 class ShareMetric:
-    """The share of a subset's samples for which a predicate holds, with Wilson's interval.
+    """The share of a subset's samples for which a predicate holds, with its interval.
 
     Attributes:
         name: Name in the `metric` column.
@@ -60,30 +65,40 @@ class ShareMetric:
     correct: Predicate = _is_correct
     can_count: Predicate = _any
 
-    def aggregate(self, subset: str, scores: Sequence[Score], errors: Sequence[bool]) -> Aggregate:
+    def aggregate(
+        self,
+        subset: str,
+        scores: Sequence[Score],
+        errors: Sequence[bool],
+        speakers: Sequence[int] | None = None,
+    ) -> Aggregate:
         """The share over all of `scores`; failed and unparsed samples stay in `total`.
 
         Args:
             subset: Name of the subset.
             scores: Of every sample of the subset.
             errors: `errors[i]` says that sample i failed.
+            speakers: `speakers[i]` is the speaker of sample i. The interval is then that of
+                `share_spread`; without it each sample has a speaker of its own.
 
         Raises:
-            ValueError: `scores` and `errors` differ in length.
+            ValueError: The sequences differ in length.
         """
         samples = list(zip(scores, errors, strict=True))
-        count = sum(self.counts(*sample) for sample in samples)
-        total = len(samples) if any(self.can_count(*sample) for sample in samples) else 0
-        interval = wilson(count, total)
-        low, high = interval or (None, None)
+        counted = [self.counts(*sample) for sample in samples]
+        spread, value = Spread(), None
+        if any(self.can_count(*sample) for sample in samples):
+            value = sum(counted) / len(samples)
+            owners = range(len(samples)) if speakers is None else speakers
+            spread = share_spread(*cluster_totals(counted, owners))
         return Aggregate(
             subset=subset,
             metric=self.name,
-            value=count / total if total else None,
-            ci_low=low,
-            ci_high=high,
-            ci_method="wilson" if interval else "",
-            stderr=standard_error(count, total),
+            value=value,
+            ci_low=spread.low,
+            ci_high=spread.high,
+            ci_method=spread.method,
+            stderr=spread.stderr,
             total=len(samples),
             correct=sum(self.correct(*sample) for sample in samples),
             unparsed=sum(_is_unparsed(*sample) for sample in samples),
@@ -99,6 +114,7 @@ ACCURACY_OPTION_LOGITS = ShareMetric(
     "acc_option_logits",
     counts=_is_correct_by_option_logits,
     correct=_is_correct_by_option_logits,
+    can_count=_has_option_answer,
 )
 """By the option whose first token is likeliest, whatever the reply says."""
 EXACT_MATCH = ShareMetric("exact_match", counts=_is_correct, can_count=_has_reference)

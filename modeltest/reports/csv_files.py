@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from modeltest.metrics.confusion import Confusion
@@ -20,6 +21,11 @@ RESULT_COLUMNS = (
 SAMPLE_COLUMNS = (
     "sample_id", "audio", "truth", "answer", "correct", "output", "input_tokens",
     "output_tokens", "e2e_s", "error", "validity",
+)  # fmt: skip
+SLICE_COLUMNS = (
+    "run", "validity", "reasons", "model", "task", "task_version", "key", "value", "other",
+    "difference", "ci_low", "ci_high", "ci_method", "p_value", "p_holm", "total", "other_total",
+    "dtype", "device", "device_name", "created",
 )  # fmt: skip
 PAIR_COLUMNS = ("first_audio", "second_audio", "answer", "validity")
 INDEX_COLUMNS = (
@@ -58,14 +64,23 @@ def csv_parts(
 
 def result_csv(run: RunContent, summary: Summary) -> bytes:
     """`*_result.csv`: one row per subset and metric."""
+    return csv_bytes(RESULT_COLUMNS, result_rows(run, summary))
+
+
+def result_rows(run: RunContent, summary: Summary) -> Iterator[dict[str, Any]]:
+    """The rows of `*_result.csv`."""
     shared = _run_columns(run, summary)
-    rows = ({**shared, **_aggregate_columns(aggregate)} for aggregate in summary.aggregates)
-    return csv_bytes(RESULT_COLUMNS, rows)
+    return ({**shared, **_aggregate_columns(aggregate)} for aggregate in summary.aggregates)
 
 
 def samples_csv(run: RunContent, summary: Summary) -> Iterator[bytes]:
     """`*_samples.csv`: one row per sample in the task's order, in parts."""
-    return csv_parts(SAMPLE_COLUMNS, (_sample_row(record, summary) for record in run.samples))
+    return csv_parts(SAMPLE_COLUMNS, sample_rows(run, summary))
+
+
+def sample_rows(run: RunContent, summary: Summary) -> Iterator[dict[str, Any]]:
+    """The rows of `*_samples.csv`."""
+    return (_sample_row(record, summary) for record in run.samples)
 
 
 def pairs_csv(run: RunContent, summary: Summary) -> Iterator[bytes]:
@@ -92,6 +107,13 @@ def confusion_csv(summary: Summary) -> bytes:
         for label, counts in zip(table.labels, table.counts, strict=True)
     )
     return csv_bytes(columns, rows)
+
+
+def slices_csv(run: RunContent, summary: Summary) -> bytes:
+    """`*_slices.csv`: one row per difference between two values of a slice."""
+    shared = _run_columns(run, summary)
+    rows = ({**shared, **asdict(each)} for each in summary.slice_differences)
+    return csv_bytes(SLICE_COLUMNS, rows)
 
 
 def index_row(run: RunContent, summary: Summary, path: str) -> dict[str, Any]:

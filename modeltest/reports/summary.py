@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 from modeltest.metrics.accuracy import ACCURACY_OPTION_LOGITS
-from modeltest.metrics.confusion import Confusion, confusion
+from modeltest.metrics.class_figures import (
+    OF_ALL,
+    OF_CLASS,
+    class_counts,
+    figures_of_all,
+    figures_of_class,
+)
+from modeltest.metrics.confusion import Confusion
 from modeltest.metrics.factory import make_metrics
-from modeltest.records import Aggregate, Score, ValidityName, Verdict
-from modeltest.reports.clip_notes import ClipNotes
+from modeltest.metrics.slice_differences import SliceDifference, slice_differences
+from modeltest.records import Aggregate, ValidityName, Verdict
+from modeltest.reports.sentinels import Sentinels
+from modeltest.reports.tally import Tally
 from modeltest.runlog.run_log import RunContent
 
 # Settings that say where things are, or that have a column or a note of their own.
@@ -21,7 +29,6 @@ _RECORDED_ELSEWHERE = (
     "stop_at_answer=",
 )  # fmt: skip
 UNPARSED_NOTE_SHARE = 0.02
-MAX_WRONG_SHOWN = 500
 _MAX_DEVICES_SHOWN = 8
 _SEVERITY: tuple[ValidityName, ...] = ("INCOMPLETE", "INVALID", "LIMITED")
 _SPEED = ("load_s", "eval_s", "samples_per_s", "audio_seconds_per_s")
@@ -40,7 +47,9 @@ class Summary:
         num_planned: Samples that the manifest names.
         num_wrong: Samples that are not correct; where nobody knows what is, those without an
             answer.
-        wrong: Places of the first `MAX_WRONG_SHOWN` of them among the run's samples.
+        wrong: Places of the first of them among the run's samples.
+        slice_differences: Accuracy of one value of a slice less that of another; none where
+            any text may be right.
     """
 
     verdict: Verdict
@@ -50,6 +59,7 @@ class Summary:
     num_planned: int
     num_wrong: int = 0
     wrong: tuple[int, ...] = ()
+    slice_differences: tuple[SliceDifference, ...] = ()
 
     def value(self, subset: str, metric: str) -> Aggregate | None:
         """One figure, or None when the run has no such row."""
@@ -67,9 +77,16 @@ class Summary:
 
     @property
     def rates(self) -> list[Aggregate]:
-        """What was found out of the samples and not of the speed."""
-        found = (each for each in self.aggregates if each.metric not in _SPEED)
+        """What was found out of the samples of every subset alike, and not of the speed."""
+        others = {*_SPEED, *OF_ALL, *OF_CLASS}
+        found = (each for each in self.aggregates if each.metric not in others)
         return [each for each in found if each.ci_method or each.value is not None]
+
+    @property
+    def class_figures(self) -> list[Aggregate]:
+        """What tells the classes apart: means over them, then each one's, with a denominator."""
+        found = (each for each in self.aggregates if each.metric in {*OF_ALL, *OF_CLASS})
+        return [each for each in found if each.value is not None]
 
     @property
     def speed(self) -> list[Aggregate]:
@@ -80,112 +97,54 @@ class Summary:
 
 def summarise(run: RunContent) -> Summary:
     """Computes every figure of a run, in one pass over its samples."""
-    tally = _count(run)
-    names = list(run.manifest["task"]["settings"]["metrics"])
-    metrics = make_metrics([*names, *tally.further_metrics])
-    aggregates: list[Aggregate] = []
-    for subset, outcomes in tally.in_order(run.manifest).items():
-        chosen = [score for score, _ in outcomes.elements()]
-        failed = [has_failed for _, has_failed in outcomes.elements()]
-        aggregates += [metric.aggregate(subset, chosen, failed) for metric in metrics]
-        if subset == "all":
-            aggregates += _speed(run, aggregates[0], sum(tally.heard_s))
+    labels = run.manifest["labels"]
+    tally, sentinels = Tally(has_labels=bool(labels)), Sentinels(run)
+    for place, record in enumerate(run.samples):
+        tally.add(place, record)
+        sentinels.add(record)
+    aggregates = list(_aggregates(run, tally))
     return Summary(
-        verdict=judge(run, aggregates, tally.notes),
+        verdict=judge(run, aggregates, tally.notes, sentinels),
         aggregates=tuple(aggregates),
-        confusion=tally.confusion(run.manifest["labels"]) if tally.has_labels else None,
+        confusion=tally.confusion(labels) if labels else None,
         num_done=len(run.samples),
         num_planned=run.manifest["data"]["num_samples"],
         num_wrong=tally.num_wrong,
         wrong=tuple(tally.wrong),
+        slice_differences=_slice_differences(run, tally) if labels else (),
     )
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What the samples come to, whatever their number.
-
-    Attributes:
-        has_labels: An answer is one of few labels; else any text, of which none is kept.
-        outcomes: By subset, how often a score came with or without a failure.
-        answers: How often a truth got an answer with or without a failure.
-        heard_s: What the model heard of each clip, seconds.
-        num_cut: Samples that were cut to what the model hears.
-        clip_notes: What else was noted of clips.
-        has_option_logits: The backend gave the options' logits.
-        num_wrong: Samples that are not correct, or have no answer where nobody knows the right
-            one.
-        wrong: Places of the first of them.
-    """
-
-    has_labels: bool
-    outcomes: dict[str, Counter[tuple[Score, bool]]] = field(default_factory=dict)
-    answers: Counter[tuple[str, str | None, bool]] = field(default_factory=Counter)
-    heard_s: array[float] = field(default_factory=lambda: array("d"))
-    num_cut: int = 0
-    clip_notes: ClipNotes = field(default_factory=ClipNotes)
-    has_option_logits: bool = False
-    num_wrong: int = 0
-    wrong: list[int] = field(default_factory=list)
-
-    def add(self, place: int, record: Mapping[str, Any]) -> None:
-        """Counts one sample."""
-        score, has_failed = Score(**record["score"]), bool(record["response"]["error"])
-        if not self.has_labels and score.answer is not None:
-            score = replace(score, answer="")
-        for subset in dict.fromkeys(("all", *record["subsets"])):
-            self.outcomes.setdefault(subset, Counter())[score, has_failed] += 1
-        if self.has_labels:
-            self.answers[record["truth"], score.answer, has_failed] += 1
-        self.heard_s.extend(clip["heard_s"] for clip in record["clips"])
-        self.num_cut += any("truncated" in clip["note"] for clip in record["clips"])
-        self.clip_notes.add(record["clips"])
-        self.has_option_logits |= bool(record["response"].get("option_logits"))
-        if not (score.correct if record["truth"] else score.answer is not None):
-            self.num_wrong += 1
-            if len(self.wrong) < MAX_WRONG_SHOWN:
-                self.wrong.append(place)
-
-    def confusion(self, labels: Sequence[str]) -> Confusion:
-        """Truth against answer."""
-        answers = list(self.answers.elements())
-        return confusion(
-            [truth for truth, _, _ in answers],
-            [answer for _, answer, _ in answers],
-            [has_failed for _, _, has_failed in answers],
-            labels,
-        )
-
-    @property
-    def further_metrics(self) -> list[str]:
-        """Metrics that only some backends allow."""
-        return [ACCURACY_OPTION_LOGITS.name] if self.has_option_logits else []
-
-    @property
-    def notes(self) -> list[str]:
-        """What nobody should read the numbers without."""
-        cut = [f"{self.num_cut} samples were cut to what the model hears"] if self.num_cut else []
-        return [*cut, *self.clip_notes.lines()]
-
-    def in_order(self, manifest: Mapping[str, Any]) -> dict[str, Counter[tuple[Score, bool]]]:
-        """The outcomes of all samples, of the classes in order, then of the other slices."""
-        first = ["all", *(f"class={label}" for label in manifest["labels"])]
-        order = [str(key) for key in manifest["task"]["settings"]["slices"]["by"]] + ["age"]
-        others = sorted(
-            self.outcomes.keys() - set(first),
-            key=lambda name: (order.index(name.partition("=")[0]), name),
-        )
-        return {name: self.outcomes.get(name, Counter()) for name in (*first, *others)}
+def _aggregates(run: RunContent, tally: Tally) -> Iterator[Aggregate]:
+    """Subset by subset, in the order of the result table."""
+    further = [ACCURACY_OPTION_LOGITS.name] if tally.has_option_logits else []
+    metrics = make_metrics([*run.manifest["task"]["settings"]["metrics"], *further])
+    labels = run.manifest["labels"]
+    counts = class_counts(*tally.all, labels) if labels else None
+    for subset, (_, scores, errors, speakers) in tally.subsets(run.manifest):
+        rates = [metric.aggregate(subset, scores, errors, speakers) for metric in metrics]
+        yield from rates
+        key, _, label = subset.partition("=")
+        if counts and subset == "all":
+            yield from figures_of_all(counts)
+        elif counts and key == "class":
+            yield from figures_of_class(counts, label)
+        if subset == "all":
+            yield from _speed(run, rates[0], sum(tally.heard_s))
 
 
-def _count(run: RunContent) -> _Tally:
-    tally = _Tally(has_labels=bool(run.manifest["labels"]))
-    for place, record in enumerate(run.samples):
-        tally.add(place, record)
-    return tally
+def _slice_differences(run: RunContent, tally: Tally) -> tuple[SliceDifference, ...]:
+    _, scores, errors, speakers = tally.all
+    correct = [s.correct and not failed for s, failed in zip(scores, errors, strict=True)]
+    return slice_differences(tally.slices(run.manifest), correct, speakers)
 
 
-def judge(run: RunContent, aggregates: Sequence[Aggregate], noted: Sequence[str]) -> Verdict:
+def judge(
+    run: RunContent,
+    aggregates: Sequence[Aggregate],
+    noted: Sequence[str],
+    sentinels: Sentinels,
+) -> Verdict:
     """The verdict with all its reasons; the gravest one decides the word.
 
     Notes that do not change the word (`noted`, a high unparsed share, the data's warnings)
@@ -194,12 +153,17 @@ def judge(run: RunContent, aggregates: Sequence[Aggregate], noted: Sequence[str]
     data = run.manifest["data"]
     whole = aggregates[0]
     found: list[tuple[ValidityName, str]] = []
-    if len(run.samples) < data["num_samples"]:
+    is_whole = len(run.samples) >= data["num_samples"]
+    if not is_whole:
         done = f"{len(run.samples)} of {data['num_samples']} samples evaluated"
         found.append(("INCOMPLETE", done))
+    elif sentinels.missing:
+        found.append(("INCOMPLETE", sentinels.missing))
     found += [("INCOMPLETE", stop["reason"]) for stop in run.stops[-1:] if found]
     found += [("INVALID", problem) for problem in run.problems]
     found += [("INVALID", problem) for problem in source_problems(run.manifest)]
+    if is_whole:
+        found += [("INVALID", problem) for problem in sentinels.problems()]
     if whole.errors:
         found.append(("INVALID", f"{whole.errors} of {whole.total} samples failed"))
     if data["num_samples"] < data["num_available"]:
@@ -209,7 +173,7 @@ def judge(run: RunContent, aggregates: Sequence[Aggregate], noted: Sequence[str]
     if whole.total and whole.unparsed / whole.total > UNPARSED_NOTE_SHARE:
         notes.append(f"{whole.unparsed} of {whole.total} replies unparsed")
     notes += [f"warning: {warning}" for warning in data["warnings"]]
-    notes += [*changes(run.manifest), *noted]
+    notes += [*changes(run.manifest), *noted, *(sentinels.notes() if is_whole else ())]
     # First what makes every figure meaningless, whatever else is to be said.
     simulated = device_problems(run.manifest, run.workers)
     found = [*(("INVALID", problem) for problem in simulated), *found]

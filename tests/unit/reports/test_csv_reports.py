@@ -56,8 +56,10 @@ def test_subsets_and_metrics_stand_in_the_contracts_order(results):
     subsets = [
         "class=laughter", "class=cough", "class=sneeze", "gender=female", "gender=male",
     ]  # fmt: skip
-    expected = [("all", metric) for metric in rates + speed]
-    expected += [(subset, metric) for subset in subsets for metric in rates]
+    expected = [("all", metric) for metric in [*rates, "macro_f1", "balanced_acc", *speed]]
+    for subset in subsets:
+        of_class = ["precision", "recall", "f1"] if subset.startswith("class=") else []
+        expected += [(subset, metric) for metric in rates + of_class]
     assert list(zip(results["subset"], results["metric"], strict=True)) == expected
 
 
@@ -74,13 +76,20 @@ def test_subsets_and_metrics_stand_in_the_contracts_order(results):
         ("gender=female", "acc", 1.0, 3, 3, 0, 0),
         ("gender=female", "acc_legacy", 1 / 3, 1, 3, 0, 0),
         ("gender=male", "acc", 0.0, 0, 3, 1, 1),
+        ("class=laughter", "recall", 1 / 2, 1, 2, 1, 0),
+        ("class=laughter", "precision", 1.0, 1, 2, 1, 0),
+        ("class=sneeze", "precision", 1 / 2, 1, 2, 0, 1),
+        ("class=sneeze", "f1", 2 / 4, 1, 2, 0, 1),
+        ("class=cough", "f1", 2 / 3, 1, 2, 0, 0),
+        ("all", "balanced_acc", 1 / 2, 3, 6, 1, 1),
+        ("all", "macro_f1", (2 / 3 + 2 / 3 + 1 / 2) / 3, 3, 6, 1, 1),
     ],
 )
 def test_shares(results, subset, metric, value, correct, total, unparsed, errors):
     [row] = results[(results["subset"] == subset) & (results["metric"] == metric)].to_dict(
         "records"
     )
-    assert row["value"] == value
+    assert row["value"] == pytest.approx(value, rel=1e-15)
     counts = (row["correct"], row["total"], row["unparsed"], row["errors"])
     assert counts == (correct, total, unparsed, errors)
 
