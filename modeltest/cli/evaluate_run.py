@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from decimal import Decimal
 
 from modeltest.audio.workers import DecodeWorkers
 from modeltest.cli.evaluate_plan import Job
+from modeltest.cli.options import started_as
 from modeltest.cli.run_file_log import run_file_log
 from modeltest.cli.signals import Interrupted
 from modeltest.cli.tensor_parallel import dismiss_ranks
@@ -20,7 +20,9 @@ from modeltest.protocols import Progress
 from modeltest.records import Audio
 from modeltest.runlog.layout import LOG_FOLDER, refuse_links
 from modeltest.runlog.lock import locked
+from modeltest.runlog.probes import missing_probes
 from modeltest.runlog.run_log import (
+    RunContent,
     health_record,
     open_segment,
     phase_record,
@@ -38,6 +40,7 @@ from modeltest.runner.parallel.evaluation import (
 from modeltest.runner.parallel.on_cluster import evaluate_on_cluster
 from modeltest.runner.recovery import load
 from modeltest.runner.resume import refuse_another_run
+from modeltest.runner.sentinels import ask_probes
 from modeltest.runner.start import build_manifest, make_run_folder, start_run
 
 
@@ -60,6 +63,7 @@ def run(job: Job, options: argparse.Namespace, progress: Progress, workers: Deco
     of_model = plan.model_settings.settings.mm_model
     clips = warm_up_clips(plan.data.samples, of_model, job.backend, workers)
     manifest = build_manifest(plan, job.backend, job.device, place)
+    manifest["argv"] = started_as(options)
     for folder in (place.run_folder / LOG_FOLDER, place.results_folder, place.debug_folder):
         refuse_links(place.output_dir, folder)
     make_run_folder(place)
@@ -70,24 +74,21 @@ def run(job: Job, options: argparse.Namespace, progress: Progress, workers: Deco
         else:
             start_run(place, manifest)
             before = read_run(place.run_folder)
-        logged = LoggedReplies(before.samples)
-        work = _work(job, before.manifest["identity_sha256"], logged, options.fail_on_error)
+        work = _work(job, before, options.fail_on_error)
         with run_file_log(place.run_folder) as log, open_segment(place.run_folder) as segment:
-            for line in (f"started: {shlex.join(sys.argv)}", *job.lines):
+            for line in (f"started: {shlex.join(started_as(options))}", *job.lines):
                 log.info("%s", line)
             try:
                 _evaluate(job, work, segment, _Support(clips, progress, workers))
-            except Interrupted as interruption:
+            except (Interrupted, KeyboardInterrupt) as interruption:
                 with suppress(StorageError):  # the signal's exit code counts
-                    segment.append(stop_record(f"interrupted by {interruption}"))
+                    signal_name = str(interruption) or "SIGINT"
+                    segment.append(stop_record(f"interrupted by {signal_name}"))
                 raise
             log.info("evaluated")
 
 
-def _work(
-    job: Job, identity_sha256: str, logged: LoggedReplies, bound: Decimal | int | None
-) -> Work:
-
+def _work(job: Job, before: RunContent, bound: Decimal | int | None) -> Work:
     plan = job.plan
     max_failed = int(bound * len(plan.data.samples)) if isinstance(bound, Decimal) else bound
     return Work(
@@ -96,15 +97,16 @@ def _work(
         facts=plan.data.facts,
         batch_size=plan.model_settings.settings.batch_size,
         truncate_long=plan.task_settings.settings.long_audio == "truncate",
-        identity_sha256=identity_sha256,
-        logged=logged,
+        identity_sha256=before.manifest["identity_sha256"],
+        logged=LoggedReplies(before.samples),
         max_failed=max_failed,
+        probes=missing_probes(before.manifest, before.probes),
     )
 
 
 def _evaluate(job: Job, work: Work, segment: SegmentWriter, support: _Support) -> None:
     peak_bytes = job.device.peak_memory_bytes()
-    if len(work.logged.keys) < len(work.samples):
+    if work.lacks_samples or work.probes:
         ask = _ask_workers if job.cluster or job.plan.dp > 1 else _ask
         peak_bytes = ask(job, work, segment, support)
     else:
@@ -122,7 +124,7 @@ def _ask(job: Job, work: Work, segment: SegmentWriter, support: _Support) -> int
     segment.append(phase_record("warm_up", warm_up(work.task, job.backend, support.clips)))
     # On a CPU the thread's work takes cores from the model: a quarter slower on two cores.
     ahead = not job.device.is_host
-    evaluate(
+    is_whole = not work.lacks_samples or evaluate(
         work,
         job.backend,
         job.device,
@@ -131,6 +133,10 @@ def _ask(job: Job, work: Work, segment: SegmentWriter, support: _Support) -> int
         workers=support.workers,
         prefetch=ahead,
     )
+    if is_whole:
+        ask_probes(
+            work, job.backend, job.device, segment, support.progress, workers=support.workers
+        )
     segment.append(health_record("after", job.device.health()))
     if num_retries := job.backend.facts().get("num_retries"):
         segment.append(phase_record("asked_again", 0.0, num_retries=num_retries))

@@ -68,7 +68,7 @@ class RunPlace:
         return self.output_dir / "index.csv"
 
     def result_file(self, kind: str) -> Path:
-        """The CSV file of a kind: `result`, `confusion`, `samples` or `pairs`."""
+        """The CSV file of a kind: `result`, `confusion`, `slices`, `samples` or `pairs`."""
         stem = f"{self.task}_{self.backend}_batch{self.batch_size}_tp{self.tp}_{self.run_id}"
         return self.results_folder / f"{stem}_{kind}.csv"
 

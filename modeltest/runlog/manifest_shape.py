@@ -19,6 +19,7 @@ _TEXT, _COUNT, _TEXTS, _ANYTHING = "text", "a count", "a list of texts", "a mapp
 _OPTIONAL_TEXT, _OPTIONAL_TRUTH = "text or null", "true, false or null"
 _TRUTH, _SECONDS, _SIZES = "true or false", "a number of seconds", "a list of counts from 1"
 _CLIPS = "a list of clips"
+_PROBES = "lists of counts by name, or nothing"
 # Manifests of before it was thought of lack it.
 _NEW_TEXT, _NEW_TRUTH = "text, null or nothing", "true, false or nothing"
 
@@ -54,6 +55,7 @@ _EVAL: Mapping[str, str] = {
     "model.settings.attention": _TEXT,
     "packages.torch": _OPTIONAL_TEXT,
     "packages.transformers": _OPTIONAL_TEXT,
+    "probes": _PROBES,
 }
 _PERF: Mapping[str, str] = {
     "identity": _ANYTHING,
@@ -141,6 +143,10 @@ def _is(value: Any, wanted: str) -> bool:
         return isinstance(value, list) and all(map(_LISTS[wanted], value))
     if wanted == _COUNT:
         return is_count(value)
+    if wanted == _PROBES:
+        return value is ... or (
+            isinstance(value, Mapping) and all(map(_are_counts, value.values()))
+        )
     if wanted == _SECONDS:
         return is_seconds(value)
     kinds: dict[str, tuple[type, ...]] = {
@@ -153,6 +159,10 @@ def _is(value: Any, wanted: str) -> bool:
         _NEW_TRUTH: (bool, type(...)),
     }
     return isinstance(value, kinds[wanted])
+
+
+def _are_counts(value: object) -> bool:
+    return isinstance(value, list) and all(map(is_count, value))
 
 
 def _is_clip(clip: object) -> bool:

@@ -73,6 +73,7 @@ def _are_clips(clips: Any) -> bool:
             and type(clip["note"]) is str
             and type(clip["duration_s"]) in _NUMBER
             and type(clip["heard_s"]) in _NUMBER
+            and type(clip.get("envelope", "")) is str  # older logs lack it
         ):
             return False
     return True
@@ -116,6 +117,15 @@ def _is_phase(record: Mapping[str, Any]) -> bool:
     return type(record["name"]) is str and type(record["seconds"]) in _NUMBER and counted
 
 
+def _is_probe(record: Mapping[str, Any]) -> bool:
+    return (
+        _are_texts((record["kind"], record["sample_id"], record["text"], record["error"]))
+        and type(record["index"]) is int
+        and type(record["answer"]) in {str, type(None)}
+        and _are_numbers(record["option_logits"])
+    )
+
+
 def _is_split(record: Mapping[str, Any]) -> bool:
     return type(record["size"]) is int and type(record["reason"]) is str
 
@@ -141,6 +151,7 @@ def _is_worker(record: Mapping[str, Any]) -> bool:
 _CHECKS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "sample": _is_sample,
     "phase": _is_phase,
+    "probe": _is_probe,
     "split": _is_split,
     "stop": _is_stop,
     "redealt": _is_redealt,

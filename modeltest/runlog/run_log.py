@@ -18,6 +18,7 @@ from modeltest.runlog.layout import LOG_FOLDER
 from modeltest.runlog.manifest import read_manifest
 from modeltest.runlog.manifest_shape import check_eval_manifest
 from modeltest.runlog.merge import FoundRecords, Merged
+from modeltest.runlog.probes import rounded
 from modeltest.runlog.segment import SegmentReader, SegmentWriter
 
 _RESPONSE_FIELDS = (
@@ -62,7 +63,7 @@ def sample_record(  # noqa: PLR0913, PLR0917  (one record has this many parts)
         # dataclasses.asdict copies deeply, which costs more than all the rest of a record.
         "response": {
             **{name: getattr(response, name) for name in _RESPONSE_FIELDS},
-            "option_logits": [float(f"{logit:.6g}") for logit in response.option_logits],
+            "option_logits": rounded(response.option_logits),
             "timing": {"e2e_s": response.timing.e2e_s} if response.timing else None,
         },
         "score": {name: getattr(score, name) for name in Score.__slots__},
@@ -109,6 +110,7 @@ class RunContent:
         given_up: Workers that could not go on, the others did their work.
         workers: What each worker computed on, once for each of its starts; none where one
             process did all.
+        probes: Replies to what was asked once more behind the samples.
         torn: Segments whose last line is incomplete; that line was never acknowledged.
     """
 
@@ -122,6 +124,7 @@ class RunContent:
     redealt: tuple[Mapping[str, Any], ...] = ()
     given_up: tuple[Mapping[str, Any], ...] = ()
     workers: tuple[Mapping[str, Any], ...] = ()
+    probes: tuple[Mapping[str, Any], ...] = ()
     torn: tuple[str, ...] = ()
 
 
@@ -166,6 +169,7 @@ def read_run(folder: Path) -> RunContent:
         redealt=tuple(others.get("redealt", [])),
         given_up=tuple(others.get("given_up", [])),
         workers=tuple(others.get("worker", [])),
+        probes=tuple(others.get("probe", [])),
         torn=tuple(torn),
     )
 

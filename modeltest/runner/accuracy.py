@@ -12,6 +12,7 @@ from modeltest.audio.workers import DecodeWorkers
 from modeltest.errors import AudioError, ModeltestError, SettingsError
 from modeltest.protocols import Backend, Device, Progress, Task
 from modeltest.records import Audio, AudioFacts, AudioSource, Request, Response, Sample
+from modeltest.runlog.probes import probe_record
 from modeltest.runlog.run_log import phase_record, sample_record, stop_record
 from modeltest.runlog.segment import SegmentWriter
 from modeltest.runner.batches import (
@@ -49,7 +50,7 @@ def evaluate(  # noqa: PLR0913  (what an evaluation brings together)
     *,
     workers: DecodeWorkers | None = None,
     prefetch: bool = True,
-) -> None:
+) -> bool:
     """Asks every sample and logs every reply; a failure costs its sample only.
 
     Samples are asked in batches of clips of about the same length, the longest first; each
@@ -66,10 +67,14 @@ def evaluate(  # noqa: PLR0913  (what an evaluation brings together)
         progress: Told of each batch, outside the timed regions.
         workers: Decode the clips; without them, some are started for it.
         prefetch: Decode and prepare a batch while the backend answers the one before.
+
+    Returns:
+        Whether all samples were asked; with too many failures it may end before.
     """
     progress.start(len(work.samples), "evaluating")
     start_s = time.perf_counter()
     num_failed, num_logged = work.logged.num_failed, 0
+    num_left = len(work.samples)
     try:
         with (
             nullcontext(workers) if workers else DecodeWorkers() as decoders,
@@ -79,9 +84,11 @@ def evaluate(  # noqa: PLR0913  (what an evaluation brings together)
                 for record in answered(work.task, batch, backend, device, log):
                     log.append(record)
                     num_logged += 1
-                    num_failed += bool(record["response"]["error"])
+                    num_failed += is_failed_sample(record)
                 progress.advance(len(batch.members))
-                if work.max_failed is not None and num_failed > work.max_failed:
+                num_left -= len(batch.members)
+                too_many = work.max_failed is not None and num_failed > work.max_failed
+                if too_many and num_left:
                     reason = f"stopped after {num_failed} failed samples (--fail-on-error)"
                     log.append(stop_record(reason))
                     break
@@ -90,6 +97,7 @@ def evaluate(  # noqa: PLR0913  (what an evaluation brings together)
         log.append(phase_record("eval", seconds, num_samples=num_logged))
         log.sync()
         progress.finish()
+    return not num_left
 
 
 def warm_up_clips(
@@ -158,24 +166,38 @@ def answered(
     """Asks a batch of which replies are missing.
 
     Yields:
-        The missing samples' records, to be logged. What else there is to log is logged here:
-        batches that were halved, and replies that contradict the log.
+        The missing samples' and the probes' records, to be logged. What else there is to log
+        is logged here: batches that were halved, and replies that contradict the log.
     """
     if batch.is_done:
         return
 
     def note_split(size: int, reason: str) -> None:
-        log.append({"type": "split", "size": size, "reason": reason})
+        if not batch.members[0].probe:  # a probe's batch is not the run's
+            log.append({"type": "split", "size": size, "reason": reason})
 
     replies = iter(
         generate_surviving(backend, device, batch.requests, note_split, batch.take_prepared)
     )
     for member in batch.members:
         response = next(replies) if member.request else failed(member)
-        if member.is_missing:
+        if member.probe:
+            yield record_of_probe(task, member, response)
+        elif member.is_missing:
             yield record_of(task, member, response)
         elif member.contradicts_log(response):
             log.append(record_of(task, member, response))  # a reader of the log finds both
+
+
+def is_failed_sample(record: Mapping[str, Any]) -> bool:
+    """Whether a record that `answered` yields is of a sample that failed."""
+    return record["type"] == "sample" and bool(record["response"]["error"])
+
+
+def record_of_probe(task: Task, member: Member, response: Response) -> dict[str, Any]:
+    """The log record of a probe and the response to it."""
+    answer = task.score(member.sample, response).answer
+    return probe_record((member.probe, member.index), member.sample.sample_id, response, answer)
 
 
 def record_of(task: Task, member: Member, response: Response) -> dict[str, Any]:
@@ -196,6 +218,7 @@ def _clip_records(
 ) -> tuple[Mapping[str, Any], ...]:
     notes = [clip.note for clip in request.audio] if request else [""] * len(facts)
     heard = [clip.duration_s for clip in request.audio] if request else [0.0] * len(facts)
+    shapes = [clip.envelope for clip in request.audio] if request else [""] * len(facts)
     return tuple(
         {
             "name": source.name,
@@ -206,6 +229,9 @@ def _clip_records(
             "num_channels": fact.num_channels,
             "container": fact.container,
             "note": note,
+            "envelope": shape,
         }
-        for source, fact, note, heard_s in zip(sample.audio, facts, notes, heard, strict=True)
+        for source, fact, note, heard_s, shape in zip(
+            sample.audio, facts, notes, heard, shapes, strict=True
+        )
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import tee
 from typing import Any
 
@@ -24,6 +25,7 @@ from modeltest.records import (
 )
 from modeltest.runlog.digests import short_digest
 from modeltest.runlog.keys import sample_key
+from modeltest.runlog.probes import SILENCED, Probe
 from modeltest.runner.logged_replies import LoggedReplies
 
 
@@ -40,6 +42,7 @@ class Work:
         identity_sha256: Digest of everything that decides a reply.
         logged: What the log has already; it is not logged again.
         max_failed: End the run when more samples than that failed; None never does.
+        probes: What is asked once more behind the samples, and is not in the log yet.
     """
 
     task: Task
@@ -50,6 +53,12 @@ class Work:
     identity_sha256: str
     logged: LoggedReplies = field(default_factory=LoggedReplies)
     max_failed: int | None = None
+    probes: Sequence[Probe] = ()
+
+    @property
+    def lacks_samples(self) -> bool:
+        """Whether the log does not have all of them."""
+        return len(self.logged.keys) < len(self.samples)
 
 
 @dataclass(slots=True)
@@ -65,6 +74,7 @@ class Member:
         logged_digest: Short digest of the text that the log has in reply, else empty.
         request: What the backend is asked; None when its clips cannot be heard.
         failure: Why not.
+        probe: As which probe it is asked; empty where its reply counts.
     """
 
     index: int
@@ -75,6 +85,7 @@ class Member:
     logged_digest: bytes = b""
     request: Request | None = None
     failure: str = ""
+    probe: str = ""
 
     def contradicts_log(self, response: Response) -> bool:
         """Whether the log has a reply with another text; a failure contradicts nothing."""
@@ -148,6 +159,19 @@ def planned_batches(work: Work) -> Iterator[Batch]:
         yield Batch([_member(work, index) for index in indices])
 
 
+def probe_batches(work: Work) -> list[Batch]:
+    """The probes of a work: the silenced ones together, each of the others alone."""
+    silenced = [_probe(work, kind, index) for kind, index in work.probes if kind == SILENCED]
+    others = [_probe(work, kind, index) for kind, index in work.probes if kind != SILENCED]
+    size = work.batch_size
+    together = [silenced[first : first + size] for first in range(0, len(silenced), size)]
+    return [Batch(members) for members in (*together, *([other] for other in others))]
+
+
+def _probe(work: Work, kind: str, index: int) -> Member:
+    return replace(_member(work, index), is_missing=True, logged_digest=b"", probe=kind)
+
+
 def _member(work: Work, index: int) -> Member:
     sample, facts = work.samples[index], work.facts[index]
     key = sample_key(sample, facts, work.identity_sha256)
@@ -209,6 +233,8 @@ class BatchMaker:
             clips = [next(decoded) for _ in member.sample.audio]
             try:
                 heard = tuple(map(self._heard, clips, member.sample.audio, member.facts))
+                if member.probe == SILENCED:
+                    heard = silenced(heard)
             except AudioError as error:
                 member.failure = str(error)
             else:
@@ -237,6 +263,24 @@ def prepare_clip(audio: Audio, max_audio_s: float, truncate_long: bool) -> Audio
         f"the clip is {audio.duration_s:.2f} s long, the model hears {max_audio_s:g} s; "
         "set task.long_audio to truncate to evaluate its beginning"
     )
+
+
+def silenced(clips: tuple[Audio, ...]) -> tuple[Audio, ...]:
+    """Clips of the same lengths in which nothing is to be heard, with digests of their own.
+
+    Raises:
+        AudioError: In these, nothing is to be heard either.
+    """
+    if not any(clip.waveform.any() for clip in clips):
+        raise AudioError("the clip is silence itself")
+    return tuple(map(_silenced, clips))
+
+
+def _silenced(clip: Audio) -> Audio:
+    import numpy as np
+
+    waveform = np.zeros_like(clip.waveform)
+    return replace(clip, waveform=waveform, sha256=hashlib.sha256(waveform.tobytes()).hexdigest())
 
 
 def failed(member: Member) -> Response:

@@ -25,6 +25,7 @@ _COMPARED = (
     ("identity",),
     ("data", "sha256"),
     ("data", "num_samples"),
+    ("probes",),
     ("device", "kind"),
     ("device", "name"),
     ("packages",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from modeltest.runlog.manifest import (
     write_manifest,
 )
 from modeltest.runner.plan import EvalPlan, settings_record
+from modeltest.runner.sentinels import choose_probes
 
 _TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 
@@ -108,6 +110,7 @@ def build_manifest(
         },
         "data": {
             "folder": str(task.local_dataset_path),
+            "folder_from_report": _from_report(task.local_dataset_path, place),
             "layout": plan.data.listing.layout,
             "num_samples": len(plan.data.samples),
             "num_available": plan.data.available,
@@ -117,6 +120,12 @@ def build_manifest(
             "sample_ids_sha256": digest([sample.sample_id for sample in plan.data.samples]),
             "warnings": list(plan.data.warnings),
         },
+        "probes": choose_probes(
+            plan.data.samples,
+            plan.data.facts,
+            plan.model_settings.settings.batch_size,
+            text_only=plan.model_settings.settings.is_service or not asked.options,
+        ),
         "audio": audio_rule_facts(),
         "device": {"kind": device.kind, **device.facts()},
         "seed": plan.seed,
@@ -125,6 +134,11 @@ def build_manifest(
         "dp": plan.dp,
         **environment_facts(datetime.now()),
     }
+
+
+def _from_report(folder: Path | None, place: RunPlace) -> str | None:
+    """Where report.html finds the clips; recorded, so that a run that was moved keeps its page."""
+    return None if folder is None else os.path.relpath(folder, place.run_folder)
 
 
 def _template_files(backend: Mapping[str, Any]) -> dict[str, str]:

@@ -31,7 +31,18 @@ from support.checkout import (
     write_clips,
 )
 from support.commands import Finished, null_eval, run_cold, run_warm, warm_up
-from support.odd_backends import answer_unclearly, fit_none, fit_two
+from support.odd_backends import (
+    answer_unclearly,
+    drop_the_audio,
+    fail_behind,
+    fit_none,
+    fit_two,
+    repeat_a_word,
+    reply_all_but_one_the_same,
+    reply_nothing,
+    reply_the_same,
+    swap_half,
+)
 from support.runs import report_files, run_folder
 
 EXIT = {"VALID": 0, "LIMITED": 0, "INVALID": 3, "INCOMPLETE": 4}
@@ -184,6 +195,47 @@ class Gate:
         command = null_eval(data, "--limit", "5")
         return self._run(name, command, "INVALID", "5 of 12 samples")
 
+    def audio_dropped(self, name: str) -> Forced:
+        reason = "the audio was not heard: 8 of 8 replies stay the same with silence"
+        return self._run(name, self.eval, "INVALID", reason, drop_the_audio)
+
+    def half_swapped(self, name: str) -> Forced:
+        reason = "6 of 12 clips get another answer when asked alone"
+        return self._run(name, self.eval, "INVALID", reason, swap_half)
+
+    def constant_reply(self, name: str) -> Forced:
+        reason = "all 12 replies are the same"
+        return self._run(name, self.eval, "INVALID", reason, reply_the_same)
+
+    def collapsed_class(self, name: str) -> Forced:
+        reason = "laughter is 11 of 12 answers, and 17% of the truths"
+        return self._run(name, self.eval, "INVALID", reason, reply_all_but_one_the_same)
+
+    def repeated_words(self, name: str) -> Forced:
+        reason = "4 of 12 replies repeat one piece of text"
+        return self._run(name, self.eval, "INVALID", reason, repeat_a_word)
+
+    def empty_replies(self, name: str) -> Forced:
+        return self._run(name, self.eval, "INVALID", "4 of 12 replies are empty", reply_nothing)
+
+    def probes_fail(self, name: str) -> Forced:
+        # One request warms up.
+        reason = "not checked: whether the audio was heard (0 probes, 4 needed: RuntimeError"
+        return self._run(name, self.eval, "VALID", reason, fail_behind(1 + NUM_CLIPS))
+
+    def probes_missing(self, name: str) -> Forced:
+        def before_the_last_three(lines: list[bytes]) -> list[bytes]:
+            probes = [place for place, line in enumerate(lines) if b'"type":"probe"' in line]
+            return lines[: probes[-3]]
+
+        return self._rewritten(
+            name, before_the_last_three, "INCOMPLETE", "3 of 20 probes were not asked"
+        )
+
+    def too_few_to_judge(self, name: str) -> Forced:
+        reason = "not checked: whether the audio was heard (3 probes, 4 needed)"
+        return self._run(name, [*self.eval, "--limit", "3"], "LIMITED", reason)
+
     def _key(self, name: str, record: dict[str, Any]) -> str:
         from modeltest.runlog.keys import record_row, reply_key
         from modeltest.runlog.manifest import read_manifest
@@ -274,7 +326,9 @@ def main() -> int:
             gate.doubled_sample, gate.another_runs_samples, gate.missing_samples,
             gate.local_changes, gate.unchecked_source, gate.changed_clip,
             gate.batch_split, gate.out_of_memory, gate.shared_audio, gate.changed_setting,
-            gate.grave_before_light,
+            gate.grave_before_light, gate.audio_dropped, gate.half_swapped, gate.constant_reply,
+            gate.collapsed_class, gate.repeated_words, gate.empty_replies, gate.probes_fail,
+            gate.probes_missing, gate.too_few_to_judge,
         ]  # fmt: skip
         for force in forced:
             for problem in judge(force(force.__name__)):

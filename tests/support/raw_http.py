@@ -6,7 +6,7 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -84,14 +84,14 @@ class RawServer:
     """Answers the n-th POST by the n-th script, the last one again and again.
 
     Attributes:
-        scripts: Of POST requests.
+        scripts: Of POST requests; a function is told the request.
         gets: Scripts by path; other paths answer 404.
         context: For TLS.
         wanted_port: A certain one.
         received: The requests so far.
     """
 
-    scripts: Sequence[Script] = ((),)
+    scripts: Sequence[Script | Callable[[Received], Script]] = ((),)
     gets: Mapping[str, Script] = field(default_factory=lambda: DEFAULT_GETS)
     context: ssl.SSLContext | None = None
     wanted_port: int = 0
@@ -171,7 +171,8 @@ class RawServer:
             if request.method != "POST":
                 return self.gets.get(request.path, (answer({}, "404 Not Found"), KEEP))
             self._num_posts += 1
-            return self.scripts[min(self._num_posts, len(self.scripts)) - 1]
+            script = self.scripts[min(self._num_posts, len(self.scripts)) - 1]
+            return script(request) if callable(script) else script
 
 
 def _read(connection: socket.socket) -> Received | None:

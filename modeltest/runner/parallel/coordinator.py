@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,8 @@ from modeltest.errors import DeviceError
 from modeltest.protocols import Progress
 from modeltest.runlog.digests import short_digest
 from modeltest.runlog.run_log import phase_record, stop_record, worker_record
-from modeltest.runner.accuracy import RecordLog, record_of
-from modeltest.runner.batches import Work, failed, planned_batches
+from modeltest.runner.accuracy import RecordLog, record_of, record_of_probe
+from modeltest.runner.batches import Batch, Work, failed, planned_batches, probe_batches
 from modeltest.runner.child import raise_error
 from modeltest.runner.logged_replies import LoggedReplies
 from modeltest.runner.parallel.crew import Crew, Ended, Message
@@ -132,6 +132,8 @@ class Coordinator:
                 seconds = self._clock() - self._first_ready_s
                 self._log.append(phase_record("eval", seconds, num_samples=self._num_logged))
             self._progress.finish()
+        if not self._has_work():  # else it was stopped
+            self._ask_probes(probe_batches(self._work))
         self._dismiss()
         return max(self._peak_bytes, default=0)
 
@@ -141,7 +143,25 @@ class Coordinator:
             reason = f"stopped after {self._num_failed} failed samples (--fail-on-error)"
             self._log.append(stop_record(reason))
             return False
+        return self._has_work()
+
+    def _has_work(self) -> bool:
         return bool(self._deck) or any(post.deals for post in self._posts)
+
+    def _ask_probes(self, batches: Sequence[Batch]) -> None:
+        """Deals them like the samples' batches, under numbers that those did not have."""
+        if not batches:
+            return
+        num_before = -(-len(self._work.samples) // self._work.batch_size)
+        self._deck = Deck(batches, first=num_before)
+        self._progress.start(len(self._work.probes), "asking some once more")
+        start_s = self._clock()
+        try:
+            while self._has_work():
+                self._step()
+        finally:
+            self._log.append(phase_record("probes", self._clock() - start_s))
+            self._progress.finish()
 
     def _step(self) -> None:
         if all(post.has_ended for post in self._posts):
@@ -268,10 +288,14 @@ class Coordinator:
             self._deck.put_back(deal)
             self._log.append(_redealt_record(deal, reason))
             return
+        reason = f"its worker ended {MAX_DEALS} times: {reason}"
         logged = self._read_logged().keys  # the worker may have come as far as some of them
         for member in deal.batch.members:
-            if member.is_missing and short_digest(member.key) not in logged:
-                member.failure = f"its worker ended {MAX_DEALS} times: {reason}"
+            if member.probe:  # a reply that is in the log goes before this
+                member.failure = reason
+                self._log.append(record_of_probe(self._work.task, member, failed(member)))
+            elif member.is_missing and short_digest(member.key) not in logged:
+                member.failure = reason
                 self._log.append(record_of(self._work.task, member, failed(member)))
                 self._num_failed += 1
         self._close(deal)

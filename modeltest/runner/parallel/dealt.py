@@ -50,6 +50,7 @@ def _header(member: Member, clips: list[dict[str, Any]]) -> dict[str, Any]:
         "key": member.key,
         "is_missing": member.is_missing,
         "logged_digest": member.logged_digest.hex(),
+        "probe": member.probe,
     }
 
 
@@ -73,6 +74,7 @@ def _member(frame: Frame) -> Member:
         header["key"],
         header["is_missing"],
         bytes.fromhex(header["logged_digest"]),
+        probe=header["probe"],
     )
 
 

@@ -38,10 +38,10 @@ class Deck:
     most 4/3 of the shortest possible (Graham, 1969).
     """
 
-    def __init__(self, batches: Iterable[Batch]) -> None:
-        """Takes the batches that are not done."""
+    def __init__(self, batches: Iterable[Batch], first: int = 0) -> None:
+        """Takes the batches that are not done; `first` is the number of the first one."""
         self._waiting = [
-            Deal(number, batch) for number, batch in enumerate(batches) if not batch.is_done
+            Deal(number, batch) for number, batch in enumerate(batches, first) if not batch.is_done
         ]  # in order, which is a heap
 
     def __len__(self) -> int:

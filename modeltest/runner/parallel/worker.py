@@ -18,7 +18,7 @@ from modeltest.records import Audio
 from modeltest.runlog.digests import digest
 from modeltest.runlog.manifest import machine_facts
 from modeltest.runlog.run_log import health_record, phase_record
-from modeltest.runner.accuracy import RecordLog, answered, warm_up
+from modeltest.runner.accuracy import RecordLog, answered, is_failed_sample, warm_up
 from modeltest.runner.batches import BatchMaker
 from modeltest.runner.parallel.deck import Deal
 from modeltest.runner.prefetch import prefetched
@@ -153,5 +153,5 @@ class Worker:
         records = answered(self._task, deal.batch, self._backend, self._device, self._log)
         for record in records:
             self._log.append(record)
-            num_failed += bool(record["response"]["error"])
+            num_failed += is_failed_sample(record)
         self._say({"event": ANSWERED, "batch": deal.number, "num_failed": num_failed})

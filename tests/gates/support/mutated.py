@@ -78,9 +78,9 @@ def prepare(folder: Path) -> Base:
 
 def _remember_intervals() -> None:
     """Half of a report's time is the intervals, pure functions of two small numbers."""
-    from modeltest.metrics import accuracy
+    from modeltest.metrics import intervals
 
-    accuracy.wilson = functools.lru_cache(accuracy.wilson)
+    intervals.wilson = functools.lru_cache(intervals.wilson)
 
 
 def _only_segment(run: Path) -> Path:

@@ -13,6 +13,7 @@ TIMED_METRICS = {"load_s", "eval_s", "samples_per_s", "audio_seconds_per_s"}
 _REPORTS = {
     "result": "results/**/*_result.csv",
     "confusion": "results/**/*_confusion.csv",
+    "slices": "results/**/*_slices.csv",
     "samples": "results/**/*_samples.csv",
     "replies": "debug/**/output_*.txt",
     "report": "runs/*/report.html",
@@ -45,16 +46,19 @@ def report_bytes(folder: Path) -> dict[str, bytes]:
 
 
 def comparable(folder: Path) -> dict[str, str]:
-    """The reports without what may differ between two runs: run id, times, speed."""
+    """The reports without what may differ between two runs: run id, times, speed, manifest."""
     found = {}
     for name, content in report_bytes(folder).items():
         text = content.decode("utf-8")
-        if name in {"result", "samples"}:
+        if name in {"result", "samples", "slices"}:
             text = repr([_timeless(row) for row in csv.DictReader(io.StringIO(text, newline=""))])
         text = re.sub(r"\d{6}-[0-9a-f]{6}", "RUN", text)
         text = re.sub(r"\d{4}-\d\d-\d\dT[0-9:+.-]+", "TIME", text)
         text = re.sub(r"(?m)^e2e_time: .*$", "e2e_time:", text)
-        text = re.sub(r"<h2>Speed.*?</table>", "", text, flags=re.DOTALL)
+        text = re.sub(r'<section class="timed">.*?</section>', "", text, flags=re.DOTALL)
+        text = re.sub(r'<div class="card timed">.*?</div>', "", text)
+        text = re.sub(r'<details class="manifest">.*?</details>', "", text, flags=re.DOTALL)
+        text = re.sub(r'"e2e":\[[^]]*\]', "", text)
         found[name] = text
     return found
 

@@ -62,6 +62,16 @@ def test_a_sample_with_a_part_missing_or_of_another_type_is_none(sample, path, v
         {"type": "split", "size": 4, "reason": "out of memory"},
         {"type": "worker", "number": 0, "host": {"name": "h"}, "device": {"name": "d"}},
         {"type": "stop", "reason": "why"},
+        {
+            "type": "probe",
+            "kind": "alone",
+            "index": 3,
+            "sample_id": "s",
+            "text": "C",
+            "answer": "cough",
+            "option_logits": [1.5],
+            "error": "",
+        },
         {"type": "of a later version", "anything": [None]},
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 
 from modeltest.errors import DeviceError, StorageError
 from modeltest.records import AudioFacts, AudioSource, Sample, Score
+from modeltest.runlog.keys import sample_key
 from modeltest.runlog.run_log import phase_record
 from modeltest.runner.batches import Work
 from modeltest.runner.logged_replies import LoggedReplies
@@ -130,16 +131,19 @@ class ScriptedCrew:
         return [record for record in self.log if record["type"] == kind]
 
 
+def clips(num):
+    facts = [(AudioFacts(f"{i}", 10, 9.0 - i, 16_000, 1, "WAV"),) for i in range(num)]
+    sources = (AudioSource(f"s{i}.wav", path=f"s{i}.wav") for i in range(num))
+    samples = [Sample(f"s{i}", (source,), "cough") for i, source in enumerate(sources)]
+    return samples, facts
+
+
 @pytest.fixture
 def coordinate(progress) -> Callable[..., ScriptedCrew]:
     """Evaluates samples, the first of 9 s, the next of 8 s …, one per batch."""
 
     def run(crew: ScriptedCrew, num_samples=6, ahead=0, **settings):
-        facts = [(AudioFacts(f"{i}", 10, 9.0 - i, 16_000, 1, "WAV"),) for i in range(num_samples)]
-        samples = [
-            Sample(f"s{i}", (AudioSource(f"s{i}.wav", path=f"s{i}.wav"),), "cough")
-            for i in range(num_samples)
-        ]
+        samples, facts = clips(num_samples)
         work = Work(Task(), samples, facts, 1, False, "identity", **settings)
         coordinator = Coordinator(
             work, crew, crew, progress,
@@ -175,6 +179,41 @@ def test_a_worker_may_hold_a_batch_beside_the_one_in_work(coordinate):
 def test_no_worker_is_idle_while_a_batch_waits_behind_another(coordinate):
     crew = coordinate(ScriptedCrew(Clock(), size=4), num_samples=4, ahead=1)
     assert crew.dealt == {0: [0], 1: [1], 2: [2], 3: [3]}
+
+
+def test_probes_are_dealt_behind_all_samples_and_timed_by_themselves(coordinate):
+    probes = [("silenced", 0), ("silenced", 3), ("alone", 3)]
+    crew = coordinate(ScriptedCrew(Clock(), size=2), num_samples=4, probes=probes)
+    dealt = sorted(crew.dealt[0] + crew.dealt[1])
+    assert dealt == [0, 1, 2, 3, 4, 5, 6]  # three more, under numbers of their own
+    phases = {record["name"]: record for record in crew.logged("phase")}
+    assert phases["eval"]["num_samples"] == 4
+    assert phases["probes"]["seconds"] == pytest.approx(2.0, abs=1.0)
+    assert list(phases) == ["load", "warm_up", "eval", "probes"]
+
+
+def test_a_run_that_lacks_its_probes_only_deals_these(coordinate):
+    samples, facts = clips(6)
+    keys = (sample_key(each, of_it, "identity") for each, of_it in zip(samples, facts, strict=True))
+    logged = LoggedReplies({"key": key, "response": {"error": "", "text": "C"}} for key in keys)
+    crew = coordinate(ScriptedCrew(Clock(), size=2), probes=[("alone", 3)], logged=logged)
+    assert [*crew.dealt.values()] == [[6]]
+    assert [record["name"] for record in crew.logged("phase")] == ["load", "warm_up", "probes"]
+
+
+def test_a_probe_whose_worker_ends_each_time_is_a_failed_probe_and_no_sample(coordinate):
+    crew = coordinate(ScriptedCrew(Clock(), deadly=2), num_samples=2, probes=[("alone", 1)])
+    [probe] = crew.logged("probe")
+    assert (probe["kind"], probe["index"], probe["text"]) == ("alone", 1, "")
+    assert probe["error"] == "its worker ended 3 times: process ended by signal 9"
+    assert crew.logged("sample") == []
+
+
+def test_an_evaluation_that_was_stopped_has_no_probes(coordinate):
+    crew = ScriptedCrew(Clock(), deadly=0)
+    coordinate(crew, num_samples=6, probes=[("alone", 5)], max_failed=0)
+    assert crew.logged("stop") != []
+    assert 6 not in crew.dealt[0] + crew.dealt[1]
 
 
 def test_what_a_worker_had_is_dealt_again_when_it_ends(coordinate):

@@ -53,6 +53,13 @@ def test_files_are_named_and_other_bytes_go_along(tmp_path, monkeypatch):
         assert (found.index, found.key, found.facts) == (sent.index, sent.key, sent.facts)
 
 
+def test_a_probe_stays_one():
+    probe = member("a", AudioSource("row 1", read=lambda: b"one"))
+    probe.probe = "silenced"
+    plain = member("b", AudioSource("row 1", read=lambda: b"one"))
+    assert [found.probe for found in passed_through(Batch([probe, plain]))] == ["silenced", ""]
+
+
 def test_a_clip_that_cannot_be_read_fails_where_it_is_counted():
     def gone():
         raise OSError(5, "Input/output error")
