@@ -24,6 +24,12 @@ _TRANSCRIPTION: dict[str, Any] = {
 _RESERVED_LABELS = {"truth", "unparsed", "error", "total", "validity"}
 
 
+AnswerRuleName = Literal[
+    "letter_or_name", "original", "aisbench", "lmms", "ultraeval", "official", "helm"
+]
+"""The rules by which an answer is read out of a reply; `letter_or_name` is modeltest's own."""
+
+
 class ChoiceSettings(Strict):
     """One option of a multiple-choice question.
 
@@ -112,6 +118,22 @@ class SliceSettings(Strict):
         return value
 
 
+class PublishedSettings(Strict):
+    """An accuracy that somebody published for a task's prompt and rule: to look at, never a gate.
+
+    Attributes:
+        value: As a fraction, 0.9395 for 93.95 %.
+        model: Whose it is.
+        source: Where it was published.
+        note: What else a reader has to know.
+    """
+
+    value: float = Field(ge=0, le=1)
+    model: Annotated[str, Field(min_length=1)]
+    source: Annotated[str, Field(min_length=1)]
+    note: str = ""
+
+
 class TaskSettings(Strict):
     """One file of `config/task/`.
 
@@ -125,7 +147,8 @@ class TaskSettings(Strict):
         prompt: The question; `{choices}` becomes `A: Laughter, B: Sigh, …`.
         raw_prompt: The whole raw input around `{audio}` (the clip) and `{prompt}`.
         choices: The options in the order of their letters; none to transcribe.
-        answer: The rule that reads an answer out of a reply; `words` are those of all of it.
+        answer: The rule that reads an answer out of a reply, modeltest's own or another tool's
+            (docs/protocols.md); `words` are those of all of it.
         max_new_tokens: Longest reply.
         stop_at_answer: End a reply that began with an option's letter and name: faster, the
             same answer, a shorter text.
@@ -134,6 +157,7 @@ class TaskSettings(Strict):
         slices: How the results are broken down.
         metrics: What is reported of every subset, beside the rates; all of a kind are part of
             every result.
+        published: What others got by the same prompt and rule; recorded with every run.
     """
 
     kind: Literal["multiple_choice", "transcription"] = "multiple_choice"
@@ -145,7 +169,7 @@ class TaskSettings(Strict):
     prompt: Annotated[str, Field(min_length=1)]
     raw_prompt: str = "{audio}{prompt}"
     choices: tuple[ChoiceSettings, ...] = Field(strict=False)
-    answer: Literal["letter_or_name", "words"] = "letter_or_name"
+    answer: Literal[AnswerRuleName, "words"] = "letter_or_name"
     max_new_tokens: int = Field(default=65, ge=1)
     stop_at_answer: bool = False
     long_audio: Literal["error", "truncate"] = "error"
@@ -153,6 +177,7 @@ class TaskSettings(Strict):
     metrics: tuple[Literal["acc", "acc_legacy", "wer", "exact_match", "answered_rate"], ...] = (
         Field(default=("acc", "acc_legacy"), strict=False)
     )
+    published: tuple[PublishedSettings, ...] = Field(default=(), strict=False)
 
     @property
     def num_clips(self) -> int:
@@ -214,14 +239,21 @@ class TaskSettings(Strict):
     @field_validator("answer")
     @classmethod
     def _answer_fits_the_kind(cls, value: str, info: ValidationInfo) -> str:
-        rule = "words" if info.data.get("kind") == "transcription" else "letter_or_name"
-        return _only(value, rule, f"answers by the rule '{rule}' alone")
+        if info.data.get("kind") == "transcription":
+            return _only(value, "words", "answers by the rule 'words' alone")
+        if value == "words":
+            raise ValueError("a task of this kind has no rule 'words'")
+        return value
 
     @field_validator("stop_at_answer")
     @classmethod
     def _stopping_fits_the_kind(cls, value: bool, info: ValidationInfo) -> bool:
-        has_options = info.data.get("kind") != "transcription"
-        return value if has_options else _only(value, False, "has no option to stop at")
+        if info.data.get("kind") == "transcription":
+            return _only(value, False, "has no option to stop at")
+        rule = info.data.get("answer", "letter_or_name")
+        if value and rule != "letter_or_name":
+            raise ValueError(f"the rule '{rule}' reads the whole reply")
+        return value
 
     @field_validator("metrics")
     @classmethod

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from modeltest.records import Generation, Prompt, Response, Sample, Score
 from modeltest.settings.schema import TaskSettings
-from modeltest.tasks.answers import Choice, read_answer
-from modeltest.tasks.legacy_answer import read_answer_legacy
+from modeltest.tasks.answers import Choice
 from modeltest.tasks.question import make_prompt, slices_of
+from modeltest.tasks.rules import RULES, read_original
 
 
 class MultipleChoiceTask:
@@ -28,6 +28,8 @@ class MultipleChoiceTask:
             Choice(choice.letter, choice.label, choice.text, choice.words)
             for choice in settings.choices
         )
+        self._read_answer = RULES[settings.answer].read
+        self._shows_letters = "{choices}" in settings.prompt
 
     @property
     def version(self) -> str:
@@ -51,19 +53,27 @@ class MultipleChoiceTask:
         return make_prompt(self.settings, question)
 
     def generation(self) -> Generation:
-        """Greedy decoding of at most `max_new_tokens`; see `stop_at_answer` of the settings."""
+        """Greedy decoding of at most `max_new_tokens`; see `stop_at_answer` of the settings.
+
+        Logits are wanted of the letters, or of the options' texts where the prompt shows none.
+        """
         return Generation(
             max_new_tokens=self.settings.max_new_tokens,
             stop_pattern=_whole_answer(self.choices) if self.settings.stop_at_answer else "",
-            options=tuple(choice.letter for choice in self.choices),
+            options=tuple(
+                choice.letter if self._shows_letters else choice.text for choice in self.choices
+            ),
         )
 
     def score(self, sample: Sample, response: Response) -> Score:
-        """Reads both rules' answers; a failed response has none and is never correct."""
+        """Reads the answer by the task's rule and the original tool's.
+
+        A failed response has none and is never correct.
+        """
         if response.error:
             return Score(answer=None, correct=False, legacy_answer=None, legacy_correct=False)
-        answer = read_answer(response.text, self.choices)
-        legacy = read_answer_legacy(response.text, self.choices)
+        answer = self._read_answer(response.text, self.choices)
+        legacy = read_original(response.text, self.choices)
         option = self._highest_option(response.option_logits)
         return Score(
             answer=answer,
@@ -75,8 +85,11 @@ class MultipleChoiceTask:
         )
 
     def _highest_option(self, logits: tuple[float, ...]) -> str | None:
-        """The label with the highest logit; none where two share it."""
-        if not logits or logits.count(max(logits)) > 1:
+        """The label with the highest logit; none where two share it.
+
+        None of texts, either: two may begin with the same token.
+        """
+        if not self._shows_letters or not logits or logits.count(max(logits)) > 1:
             return None
         return self.labels[logits.index(max(logits))]
 

@@ -138,8 +138,11 @@ def test_a_wrong_value_is_found_by_line_and_column(text: str, place: str) -> Non
          "correct it"),
         ("label: {source: paired_tables}", "'label': the source 'paired_tables' is for "
          "transcription tasks; correct it"),
-        ("answer: words", "'answer': a task of this kind answers by the rule 'letter_or_name' "
-         "alone; correct it"),
+        ("answer: words", "'answer': a task of this kind has no rule 'words'; correct it"),
+        ("stop_at_answer: true\nanswer: helm", "'stop_at_answer': the rule 'helm' reads the whole "
+         "reply; correct it"),
+        ("published: [{value: 93.6, model: m, source: s}]", "'published[0].value': expected 1 or "
+         "less, found the number 93.6; lower it"),
         ("label: {pattern: '('}", "'label.pattern': not a regular expression: missing ), "
          "unterminated subpattern at position 0; correct it"),
         ("label: {pattern: 'a{99999999999999999999}(?P<label>x)'}", "'label.pattern': "

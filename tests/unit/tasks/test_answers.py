@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modeltest.tasks.answers import Choice, read_answer
-from modeltest.tasks.legacy_answer import read_answer_legacy
 from modeltest.tasks.names import inflections
+from modeltest.tasks.rules import read_original
 
 ROOT = Path(__file__).parents[3]
 CASES = json.loads((Path(__file__).parent / "answer_cases.json").read_text(encoding="utf-8"))
@@ -45,7 +45,7 @@ def test_answer_of_case(case: dict[str, str]) -> None:
 
 @by_reply
 def test_legacy_answer_of_case(case: dict[str, str]) -> None:
-    assert read_answer_legacy(case["reply"], VOCALSOUND) == case["legacy"]
+    assert read_original(case["reply"], VOCALSOUND) == case["legacy"]
 
 
 def test_case_file_is_well_formed() -> None:
@@ -190,7 +190,7 @@ def test_two_options_are_no_answer(choices: tuple[Choice, ...], data: st.DataObj
 def test_legacy_rule_is_the_first_name_or_capital(reply: str) -> None:
     hits = [re.search(re.escape(c.text), reply, re.I) or c.letter in reply for c in VOCALSOUND]
     first = next((c.label for c, hit in zip(VOCALSOUND, hits, strict=True) if hit), None)
-    assert read_answer_legacy(reply, VOCALSOUND) == first
+    assert read_original(reply, VOCALSOUND) == first
 
 
 def test_reading_is_fast() -> None:

@@ -11,6 +11,7 @@ import yaml
 
 from modeltest.protocols import Task
 from modeltest.records import Generation, Prompt, Response, Sample, Score
+from modeltest.settings.load import load_task
 from modeltest.settings.schema import TaskSettings
 from modeltest.tasks.factory import make_task
 
@@ -77,6 +78,65 @@ def test_score(
     score = vocalsound().score(sample(), response(text))
     assert (score.answer, score.correct) == (answer, correct)
     assert (score.legacy_answer, score.legacy_correct) == (legacy_answer, legacy_correct)
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "answer"),
+    [
+        ("letter_or_name", "Is it a cough? A cough.", "cough"),
+        ("original", "A cough.", "laughter"),
+        ("aisbench", "C", None),
+        ("lmms", "throat, cough", "throatclearing"),
+        ("ultraeval", "coughing", "cough"),
+        ("official", "Cough.", None),
+        ("helm", "A cough.", "cough"),
+    ],
+)
+def test_the_task_file_chooses_the_rule(rule: str, text: str, answer: str | None) -> None:
+    score = vocalsound(answer=rule).score(sample(), response(text))
+    assert (score.answer, score.correct) == (answer, answer == "cough")
+    assert score.legacy_answer == vocalsound().score(sample(), response(text)).legacy_answer
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt", "tokens"),
+    [
+        ("official", "{audio}Classify the human vocal sound to VocalSound in English:", 256),
+        ("lmms", "Classify the human vocal sound to VocalSound in English: ", 256),
+        (
+            "ultraeval",
+            "listen the audio and judge the vocal sound, the answer must be one of "
+            "[Cough,Sigh,Throat clearing,Sneeze,Laughter,Sniff], answer without explain",
+            256,
+        ),
+        ("aisbench", f"{QUESTION} ASSISTANT:", 65),
+        (
+            "helm",
+            "Listen to the audio and classify the speaker behavior. Choose only from these "
+            'options:"Cough", "Laughter", "Sigh", "Sneeze", "Sniff", or "Throat clearing". '
+            "Respond with just the behavior.",
+            5,
+        ),
+    ],
+)
+def test_other_tools_tasks_ask_as_they_do(name: str, prompt: str, tokens: int) -> None:
+    settings = load_task(f"vocalsound_{name}").settings
+    task = make_task(name, settings)
+    assert settings.answer == name
+    assert task.prompt() == Prompt(prompt, "raw" if name == "official" else "chat")
+    options = tuple("ABCDEF") if name == "aisbench" else tuple(c.text for c in settings.choices)
+    assert task.generation() == Generation(max_new_tokens=tokens, options=options)
+    assert task.labels == vocalsound().labels
+
+
+def test_published_figures_are_fractions_with_a_source() -> None:
+    official = load_task("vocalsound_official").settings.published
+    instruct = load_task("vocalsound_lmms").settings.published[0]
+    assert [each.value for each in official] == [0.9392, 0.9395]
+    assert (instruct.value, instruct.model) == (0.936, "Qwen2-Audio-7B-Instruct")
+    assert all(each.source for each in (*official, instruct))
+    for name in ("vocalsound", "vocalsound_mini", "vocalsound_chat", "vocalsound_aisbench"):
+        assert load_task(name).settings.published == (), name
 
 
 def test_a_failed_sample_is_never_correct() -> None:
@@ -156,5 +216,9 @@ def test_the_highest_option_is_an_answer_of_its_own() -> None:
     assert (score.correct, score.option_correct) == (False, True)
     assert scored(1.0, 1.0, 0.0, 0.0, 0.0, 0.0).option_answer is None
     assert scored().option_answer is None
+    wordy = vocalsound(prompt="Which sound?").score(
+        cough, Response("s", "Cough", option_logits=(0.1, 0.2, 3.0, -1.0, 0.0, 2.9))
+    )
+    assert (wordy.answer, wordy.option_answer) == ("cough", None)
     failed = task.score(cough, Response("s", "", error="x", option_logits=(0, 0, 9, 0, 0, 0)))
     assert (failed.option_answer, failed.option_correct) == (None, False)
