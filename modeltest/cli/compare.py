@@ -1,38 +1,69 @@
-"""`modeltest compare`: is run B as fast as run A, or, of transcripts, does it say the same?"""
+"""`modeltest compare`: is run B as accurate, or as fast, as run A; do transcripts say the same?"""
 
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from modeltest.errors import EXIT_INCOMPLETE, EXIT_INVALID, EXIT_OK, UsageError, one_line
 
 if TYPE_CHECKING:
-    from modeltest.reports.compare import Outcome
+    from modeltest.metrics.paired import Outcome
     from modeltest.reports.performance.summary import SweepSummary
+    from modeltest.reports.summary import Summary
+    from modeltest.runlog.run_log import RunContent
     from modeltest.runlog.sweep_log import SweepContent
 
-HELP = "compare the speed of two runs: PASS, FAIL or INCONCLUSIVE; or two runs' transcripts"
+HELP = "compare run B with run A: PASS, FAIL or INCONCLUSIVE; of transcripts, their agreement"
+
+Kind = Literal["accuracy", "performance", "transcription"]
+
 _EXIT_CODES: dict[Outcome, int] = {
     "PASS": EXIT_OK,
     "FAIL": EXIT_INVALID,
     "INCONCLUSIVE": EXIT_INCOMPLETE,
 }
+_TOLERANCE_PERCENT = 5.0
+_MARGIN_POINTS = 1.0
+_ONLY_FOR: Mapping[str, Kind] = {
+    "margin": "accuracy",
+    "other_model": "accuracy",
+    "tolerance": "performance",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
-    parser.add_argument("first", metavar="RUN_A", help="the reference: a run's folder or id")
-    parser.add_argument("second", metavar="RUN_B", help="a run's folder or id, or 'last'")
+    parser.add_argument(
+        "first", metavar="RUN_A", nargs="?", help="the reference: a run's folder or id"
+    )
+    parser.add_argument(
+        "second", metavar="RUN_B", nargs="?", help="a run's folder or id, or 'last'"
+    )
+    parser.add_argument(
+        "--margin",
+        type=_points,
+        metavar="POINTS",
+        help="how much less accurate B may be, in percentage points "
+        f"(default: {_MARGIN_POINTS:g}; accuracy runs)",
+    )
+    parser.add_argument(
+        "--other-model",
+        action="store_true",
+        help="B may be another model, fine-tuned or quantised (accuracy runs)",
+    )
     parser.add_argument(
         "--tolerance",
         type=_percent,
-        default=5.0,
         metavar="PERCENT",
-        help="how much slower B may be",
+        help=f"how much slower B may be (default: {_TOLERANCE_PERCENT:g}; performance runs)",
+    )
+    parser.add_argument(
+        "--power",
+        action="store_true",
+        help="instead of comparing runs, print how many samples a margin needs",
     )
     parser.add_argument(
         "--output-dir", type=Path, default=Path("outputs"), metavar="DIR", help="where runs are"
@@ -40,80 +71,141 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Compares two performance runs, or two runs of a transcription task.
+    """Compares two runs of one kind.
 
     Returns:
-        Of performance 0 for PASS, 3 for FAIL, 4 for INCONCLUSIVE; of transcripts 0: their
-        agreement is a figure and no verdict.
+        0 for PASS, 3 for FAIL, 4 for INCONCLUSIVE. Of transcripts 0: their agreement is a
+        figure and no verdict.
     """
+    if options.power:
+        return _power(options)
+    if options.second is None:
+        raise UsageError("give two runs, RUN_A and RUN_B: folders, run ids or 'last'")
     from modeltest.runlog.find import find_run
 
     folders = [find_run(name, options.output_dir) for name in (options.first, options.second)]
-    are_transcripts = _is_transcription(folders[0])
-    for folder in folders:
-        if _is_transcription(folder) != are_transcripts:
-            raise _no_pair(folder)
-    return _transcripts(folders) if are_transcripts else _sweeps(folders, options.tolerance)
+    kind, other = map(_kind_of, folders)
+    if kind != other:
+        raise UsageError(
+            f"compares two runs of one kind; {folders[0]} is one of {kind}, "
+            f"{folders[1]} one of {other}"
+        )
+    _refuse_options_of_others(options, kind)
+    if kind == "transcription":
+        return _transcripts(folders)
+    if kind == "performance":
+        return _sweeps(folders, options.tolerance)
+    return _accuracy(folders, options)
 
 
-def _sweeps(folders: Sequence[Path], tolerance_percent: float) -> int:
-    from modeltest.reports.compare import compare_sweeps
-    from modeltest.reports.compare_text import comparison_text
+def _power(options: argparse.Namespace) -> int:
+    from modeltest.reports.comparison.power_text import MARGINS, power_text
 
+    if any(_is_given(options, name) for name in ("first", "other_model", "tolerance")):
+        raise UsageError("--power compares no runs; give it alone or with --margin")
+    print(power_text(MARGINS if options.margin is None else (options.margin / 100,)))
+    return EXIT_OK
+
+
+def _accuracy(folders: Sequence[Path], options: argparse.Namespace) -> int:
+    from modeltest.reports.comparison.accuracy import compare_accuracy
+    from modeltest.reports.comparison.accuracy_files import write_comparison
+    from modeltest.reports.comparison.accuracy_text import accuracy_text
+    from modeltest.reports.console import path_lines
+    from modeltest.reports.terminal import terminal_columns
+    from modeltest.runlog.layout import check_writable
+
+    check_writable(options.output_dir)
+    margin = _MARGIN_POINTS if options.margin is None else options.margin
+    first, second = map(_evaluation, folders)
+    comparison = compare_accuracy(first, second, margin / 100, options.other_model)
+    print(accuracy_text(comparison, terminal_columns()))
+    print(f"\n{path_lines(write_comparison(comparison, options.output_dir))}")
+    return _EXIT_CODES[comparison.outcome]
+
+
+def _sweeps(folders: Sequence[Path], tolerance_percent: float | None) -> int:
+    from modeltest.reports.comparison.sweeps import compare_sweeps
+    from modeltest.reports.comparison.sweeps_text import comparison_text
+
+    tolerance = _TOLERANCE_PERCENT if tolerance_percent is None else tolerance_percent
     first, second = map(_sweep, folders)
-    comparison = compare_sweeps(first, second, tolerance_percent / 100)
+    comparison = compare_sweeps(first, second, tolerance / 100)
     print(comparison_text(comparison))
     return _EXIT_CODES[comparison.outcome]
 
 
 def _transcripts(folders: Sequence[Path]) -> int:
-    from modeltest.reports.compare_transcripts import compare_transcripts, transcripts_text
-    from modeltest.reports.summary import summarise
-    from modeltest.runlog.run_log import read_run
+    from modeltest.reports.comparison.transcripts import compare_transcripts, transcripts_text
 
-    first, second = map(read_run, folders)
-    comparison = compare_transcripts((first, summarise(first)), (second, summarise(second)))
-    print(transcripts_text(comparison))
+    first, second = map(_evaluation, folders)
+    print(transcripts_text(compare_transcripts(first, second)))
     return EXIT_OK
 
 
-def _is_transcription(folder: Path) -> bool:
-    """Whether a run is one; its manifest may hold anything."""
-    from modeltest.reports.compare_transcripts import KIND
-    from modeltest.runlog.manifest import read_manifest
+def _evaluation(folder: Path) -> tuple[RunContent, Summary]:
+    from modeltest.reports.summary import summarise
+    from modeltest.runlog.run_log import read_run
 
-    found: Any = read_manifest(folder)
-    for key in ("task", "settings", "kind"):
-        found = found.get(key) if isinstance(found, dict) else None
-    return bool(found == KIND) and read_manifest(folder).get("command") == "eval"
+    run = read_run(folder)
+    return run, summarise(run)
 
 
 def _sweep(folder: Path) -> tuple[SweepContent, SweepSummary]:
     from modeltest.reports.performance.summary import summarise_sweep
-    from modeltest.runlog.manifest import read_manifest
-    from modeltest.runlog.sweep_log import COMMAND, read_sweep
+    from modeltest.runlog.sweep_log import read_sweep
 
-    if read_manifest(folder).get("command") != COMMAND:
-        raise _no_pair(folder)
     content = read_sweep(folder)
     return content, summarise_sweep(content)
 
 
-def _no_pair(folder: Path) -> UsageError:
+def _kind_of(folder: Path) -> Kind:
+    """What a run measured; its manifest may hold anything."""
+    from modeltest.reports.comparison.transcripts import KIND
     from modeltest.runlog.manifest import read_manifest
+    from modeltest.runlog.sweep_log import COMMAND
 
-    command = one_line(str(read_manifest(folder).get("command")))
-    return UsageError(
-        "compares performance runs, or runs of one transcription task; "
-        f"{folder} is a run of modeltest {command}"
-    )
+    manifest = read_manifest(folder)
+    command = manifest.get("command")
+    if command == COMMAND:
+        return "performance"
+    if command != "eval":
+        raise UsageError(f"{folder}: cannot compare a run of {one_line(str(command)[:40])}")
+    found: Any = manifest
+    for key in ("task", "settings", "kind"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return "transcription" if found == KIND else "accuracy"
+
+
+def _refuse_options_of_others(options: argparse.Namespace, kind: Kind) -> None:
+    for name, wanted in _ONLY_FOR.items():
+        if kind != wanted and _is_given(options, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is for runs of {wanted}; these are runs of {kind}"
+            )
+
+
+def _is_given(options: argparse.Namespace, name: str) -> bool:
+    value = getattr(options, name)
+    return value is not None and value is not False  # 0 is given
 
 
 def _percent(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"not a percentage: {text!r}") from None
-    if not (math.isfinite(value) and 0 <= value < 100):
+    value = _number(text)
+    if not 0 <= value < 100:
         raise argparse.ArgumentTypeError(f"{text}: give a percentage from 0 to below 100")
     return value
+
+
+def _points(text: str) -> float:
+    value = _number(text)
+    if not 0 < value < 100:
+        raise argparse.ArgumentTypeError(f"{text}: give percentage points above 0, below 100")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"not a number: {text!r}") from None

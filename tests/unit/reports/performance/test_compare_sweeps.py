@@ -4,7 +4,7 @@ import pytest
 
 from modeltest.cli.main import main
 from modeltest.errors import UsageError
-from modeltest.reports.compare import compare_sweeps
+from modeltest.reports.comparison.sweeps import compare_sweeps
 from modeltest.reports.performance.summary import summarise_sweep
 from modeltest.runlog.manifest import write_manifest
 
@@ -180,14 +180,22 @@ def test_a_run_can_be_named_by_its_id(make_sweep, capsys):
     assert main(["compare", name, name, "--output-dir", output]) == 0
 
 
-def test_accuracy_runs_are_refused(make_sweep, capsys):
+def test_runs_of_two_kinds_are_refused(make_sweep, capsys):
     sweep = make_sweep(output="a")
     other = make_sweep(output="b").folder
     write_manifest(other, {"schema_version": 1, "command": "eval"})
     assert main(["compare", str(sweep.folder), str(other)]) == 2
-    said = capsys.readouterr().err
-    assert "compares performance runs" in said
-    assert "is a run of modeltest eval" in said
+    [line] = capsys.readouterr().err.splitlines()
+    assert "compares two runs of one kind" in line
+    assert f"{sweep.folder} is one of performance, {other} one of accuracy" in line
+
+
+@pytest.mark.parametrize("option", [["--margin", "1"], ["--other-model"]])
+def test_options_of_accuracy_runs_are_refused(make_sweep, capsys, option):
+    folder = str(make_sweep(output="a").folder)
+    assert main(["compare", folder, folder, *option]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"{option[0]} is for runs of accuracy; these are runs of performance")
 
 
 def test_a_difference_that_counts_is_exit_2(make_sweep, capsys):

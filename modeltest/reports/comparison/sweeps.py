@@ -6,22 +6,21 @@ attention. With another model, prompt, clip or length the ratio would say nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from modeltest.errors import UsageError, one_line
+from modeltest.errors import UsageError
 from modeltest.metrics.block_bootstrap import ratio_interval
-from modeltest.records import Verdict
+from modeltest.metrics.paired import Outcome
+from modeltest.reports.comparison.agreement import Difference, differences, refusal, withheld
 from modeltest.reports.performance.summary import Row, SweepSummary
 from modeltest.runlog.sweep_log import Record, SweepContent
 
-Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ALLOWED = ("device", "dtype", "engine", "attention")
 _OUTCOMES: tuple[Outcome, ...] = ("FAIL", "INCONCLUSIVE", "PASS")
 # What may differ stands in the identity too, and what only orders or places the work.
 _NOT_IDENTITY = frozenset({*ALLOWED, "padding_side", "seed"})
-_LONGEST_VALUE = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ class Comparison:
     withheld: tuple[str, ...]
     points: tuple[PointComparison, ...]
     only_one: tuple[str, ...]
-    differing: tuple[tuple[str, str, str], ...]
+    differing: tuple[Difference, ...]
     tolerance: float
 
 
@@ -92,15 +91,11 @@ def compare_sweeps(
     if not both:
         raise UsageError("the two runs have no batch size in common")
     points = tuple(_compare(rows[key], others[key], tolerance) for key in both)
-    withheld = tuple(
-        _withheld(name, summary.verdict)
-        for name, (_, summary) in (("A", first), ("B", second))
-        if summary.verdict.validity != "VALID"
-    )
+    reasons = withheld((("A", first[1].verdict), ("B", second[1].verdict)))
     worst = next(o for o in _OUTCOMES if any(point.outcome == o for point in points))
     return Comparison(
-        outcome="INCONCLUSIVE" if withheld else worst,
-        withheld=withheld,
+        outcome="INCONCLUSIVE" if reasons else worst,
+        withheld=reasons,
         points=points,
         only_one=tuple(_only_one(rows, others)),
         differing=tuple(_allowed_differences(first[0].manifest, second[0].manifest)),
@@ -145,14 +140,6 @@ def _judge(interval: tuple[float, float], tolerance: float) -> Outcome:
     return "FAIL" if high < 1 - tolerance else "INCONCLUSIVE"
 
 
-def _withheld(name: str, verdict: Verdict) -> str:
-    """The first reason; the run's own report has all of them."""
-    first = f": {verdict.reasons[0]}" if verdict.reasons else ""
-    others = len(verdict.reasons) - 1
-    more = f", and {others} more reasons" if others > 0 else ""
-    return f"{name} is {verdict.validity}{first}{more}"
-
-
 def _only_one(
     rows: Mapping[tuple[str, int], Row], others: Mapping[tuple[str, int], Row]
 ) -> Iterator[str]:
@@ -188,23 +175,7 @@ def _without(value: Any, names: frozenset[str]) -> Any:
     return {key: _without(inner, names) for key, inner in value.items() if key not in names}
 
 
-def differences(first: Any, second: Any, name: str = "") -> Iterator[tuple[str, str, str]]:
-    """Where two values of JSON differ: the path of keys, A's value, B's value."""
-    if isinstance(first, Mapping) and isinstance(second, Mapping):
-        for key in sorted({*first, *second}):
-            inner = f"{name}.{key}" if name else str(key)
-            yield from differences(first.get(key), second.get(key), inner)
-    elif first != second:
-        yield name, _shown(first), _shown(second)
-
-
-def refusal(found: Iterable[tuple[str, str, str]]) -> str:
-    """Says why two runs have nothing to do with each other, in one line."""
-    lines = "; ".join(f"{name}: A has {a}, B has {b}" for name, a, b in found)
-    return one_line(f"these runs cannot be compared, they differ in {lines}")
-
-
-def _allowed_differences(first: Record, second: Record) -> Iterator[tuple[str, str, str]]:
+def _allowed_differences(first: Record, second: Record) -> Iterator[Difference]:
     for name in ALLOWED:
         a, b = (_label(manifest, name) for manifest in (first, second))
         if a != b:
@@ -214,8 +185,3 @@ def _allowed_differences(first: Record, second: Record) -> Iterator[tuple[str, s
 def _label(manifest: Record, name: str) -> str:
     value = manifest[name]
     return str(value["name"]) if name == "device" else str(value)
-
-
-def _shown(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"

@@ -15,7 +15,7 @@ from tabulate import tabulate
 from modeltest.errors import UsageError, one_line
 from modeltest.metrics.edit_distance import edit_distance_share
 from modeltest.records import Verdict
-from modeltest.reports.compare import differences, refusal
+from modeltest.reports.comparison.agreement import differences, refusal
 from modeltest.reports.console import interval, percent
 from modeltest.reports.summary import Summary
 from modeltest.runlog.run_log import RunContent

@@ -6,7 +6,7 @@ from tabulate import tabulate
 from termcolor import colored
 
 from modeltest.errors import one_line
-from modeltest.reports.compare import Comparison, PointComparison
+from modeltest.reports.comparison.sweeps import Comparison, PointComparison
 
 _COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
 
