@@ -185,6 +185,10 @@ class TransformersBackend:
         made = self._engine.prepare(texts, requests)
         return Prepared(tuple(texts), made, time.perf_counter() - start_s)
 
+    def input_tensors(self, prepared: Prepared) -> Mapping[str, Any]:
+        """What `prepare` made as named tensors on the host; `input_ids` among them."""
+        return self._engine.tensors(prepared.inputs)
+
     def generate(
         self,
         requests: Sequence[Request],
@@ -301,7 +305,8 @@ class TransformersBackend:
         return self._ranks.failing_together() if self._ranks else nullcontext()
 
     @property
-    def _audio_id(self) -> int:
+    def audio_id(self) -> int:
+        """The token that stands for audio."""
         return int(self.processor.tokenizer.convert_tokens_to_ids(inputs.AUDIO_TOKEN))
 
     def _generation_settings(self, max_new_tokens: int | None) -> dict[str, Any]:
@@ -368,7 +373,7 @@ class TransformersBackend:
 
     def _count_text_tokens(self, text: str) -> int:
         ids = self.processor.tokenizer(text)["input_ids"]
-        return sum(token != self._audio_id for token in ids)
+        return sum(token != self.audio_id for token in ids)
 
     def _note_encoder_batch(
         self, _encoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
