@@ -78,7 +78,7 @@ def write(folder: Path, count: int) -> float:
             clip = {
                 "name": f"audio_16k/{sample.sample_id}.wav", "sha256": clips[0].sha256,
                 "duration_s": 4.16, "heard_s": 4.16, "sampling_rate_hz": 16_000,
-                "num_channels": 1, "container": "WAV/PCM_16", "note": "",
+                "num_channels": 1, "container": "WAV/PCM_16", "note": "", "envelope": "Zz09" * 12,
             }  # fmt: skip
             response = Response(
                 sample.sample_id, "C: Cough", PROMPT, 164, 4, "stop", Timing(0.71),

@@ -67,6 +67,7 @@ class Audio:
         sha256: Hex digest of the encoded bytes that it came from.
         source_duration_s: Length of the source before padding or truncation, seconds.
         note: What was done beyond the ordinary rule (padded, truncated), or empty.
+        envelope: The shape of the whole source (`modeltest.audio.envelope`), or empty.
     """
 
     waveform: NDArray[np.float32]
@@ -74,6 +75,7 @@ class Audio:
     sha256: str
     source_duration_s: float
     note: str = ""
+    envelope: str = ""
 
     @property
     def duration_s(self) -> float:

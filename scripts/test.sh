@@ -52,6 +52,8 @@ if ! $fast; then
     tool c++ g++
     # The server is asked as users ask it.
     tool curl curl
+    # The pages are read as users read them.
+    tool chromium chromium
 fi
 
 # Two files at a time: a file's tests share what they made, and measure on half a machine at least.

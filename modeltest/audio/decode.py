@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from modeltest.audio.containers import check_container, ending_note, require_same_kind
 from modeltest.audio.contents import ContainerFault, Contents, refuse_no_frames
+from modeltest.audio.envelope import envelope
 from modeltest.audio.limits import require_affordable, require_file_size
 from modeltest.errors import AudioError
 from modeltest.records import Audio, AudioFacts, AudioSource
@@ -131,6 +132,7 @@ def decode(source: AudioSource, sampling_rate_hz: int) -> Audio:
     waveform = _resample(mono, source_rate_hz, sampling_rate_hz)
     _require_finite(encoded.name, waveform)
     notes += _peak_note(mono)
+    shape = envelope(waveform)
     waveform, padding_note = _pad(waveform, round(MIN_CLIP_S * sampling_rate_hz))
     return Audio(
         waveform=waveform,
@@ -138,6 +140,7 @@ def decode(source: AudioSource, sampling_rate_hz: int) -> Audio:
         sha256=encoded.sha256,
         source_duration_s=len(mono) / source_rate_hz,
         note="; ".join(notes + padding_note),
+        envelope=shape,
     )
 
 

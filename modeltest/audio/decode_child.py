@@ -75,5 +75,6 @@ def _answer(
         return {"failure": f"{type(error).__name__}: {error}"}, b""
     answer = {
         "sha256": audio.sha256, "source_duration_s": audio.source_duration_s, "note": audio.note,
+        "envelope": audio.envelope,
     }  # fmt: skip
     return {"audio": answer}, audio.waveform.data.cast("B")

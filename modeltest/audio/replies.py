@@ -14,7 +14,7 @@ from modeltest.records import Audio, AudioFacts
 _MAX_TEXT = 10_000
 _TYPES = {"str": str, "int": int, "float": float}
 _FACT_TYPES = {field.name: _TYPES[str(field.type)] for field in fields(AudioFacts)}
-_AUDIO_TYPES = {"sha256": str, "source_duration_s": float, "note": str}
+_AUDIO_TYPES = {"sha256": str, "source_duration_s": float, "note": str, "envelope": str}
 
 
 def parse_facts(frame: Frame, name: str) -> AudioFacts:

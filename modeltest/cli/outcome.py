@@ -4,40 +4,105 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from modeltest.errors import EXIT_INCOMPLETE, EXIT_INVALID, EXIT_OK, StorageError
+from modeltest.errors import EXIT_INCOMPLETE, EXIT_INVALID, EXIT_OK, StorageError, UsageError
 
 if TYPE_CHECKING:
     from modeltest.records import ValidityName
+    from modeltest.reports.page.texts import Language
 
     _Outcome: TypeAlias = tuple[str, ValidityName, Callable[[], None]]
     """What is shown, the verdict, and how the run is entered in the index."""
 
-_EXIT_CODES: dict[ValidityName, int] = {
+EXIT_CODES: dict[ValidityName, int] = {
     "VALID": EXIT_OK,
     "LIMITED": EXIT_OK,
     "INVALID": EXIT_INVALID,
     "INCOMPLETE": EXIT_INCOMPLETE,
 }
 
+_LARGE_PAGE_MB = 50.0
 _ATB_BENCHMARK = "./benchmark_result/benchmark.csv"
 """Where the original tool writes unless $ATB_LLM_BENCHMARK_FILEPATH says otherwise."""
 
 
-def show_outcome(run_folder: Path, add_index_line: bool = False) -> int:
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run stands, its reports written.
+
+    Attributes:
+        shown: The summary, for a person.
+        validity: The verdict's word.
+    """
+
+    shown: str
+    validity: ValidityName
+
+
+@dataclass(frozen=True, slots=True)
+class PageOptions:
+    """What was asked for of report.html; by default it is the page that the run itself writes.
+
+    Attributes:
+        language: Of the page; None leaves it to the reader's browser.
+        embed_audio: Put the clips into the page.
+    """
+
+    language: Language | None = None
+    embed_audio: bool = False
+
+
+def show_plan(lines: Iterable[str]) -> None:
+    """Says on standard error what will be done, within the terminal's width."""
+    from modeltest.reports.terminal import fold, terminal_columns
+
+    columns = terminal_columns()
+    for line in lines:
+        print(fold(line, columns, " " * 10), file=sys.stderr)
+
+
+def show_outcome(run_folder: Path, page: PageOptions = PageOptions()) -> int:
     """Writes the reports of a run from its log, prints the summary.
+
+    Returns:
+        The exit code that the verdict stands for.
+
+    Raises:
+        StorageError: The disk refused; reports that were there before are intact.
+    """
+    return show(write_outcome(run_folder, page=page))
+
+
+def show(outcome: Outcome) -> int:
+    """Prints the summary; returns the exit code that the verdict stands for."""
+    say(outcome.shown)
+    return EXIT_CODES[outcome.validity]
+
+
+def show_markdown(run_folder: Path) -> int:
+    """Prints a run as a block of Markdown and writes nothing; returns the verdict's exit code."""
+    from modeltest.reports.run import open_run
+
+    run = open_run(run_folder)
+    say(run.markdown())
+    return EXIT_CODES[run.verdict.validity]
+
+
+def write_outcome(
+    run_folder: Path, add_index_line: bool = False, page: PageOptions = PageOptions()
+) -> Outcome:
+    """Writes the reports of a run from its log.
 
     Args:
         run_folder: The run, of `modeltest eval` or `modeltest perf`.
         add_index_line: Enter the run in `index.csv`; rebuilding reports must not.
-
-    Returns:
-        The exit code that the verdict stands for.
+        page: What is wanted of report.html.
 
     Raises:
         StorageError: The disk refused; reports that were there before are intact.
@@ -47,33 +112,51 @@ def show_outcome(run_folder: Path, add_index_line: bool = False) -> int:
     measured = read_manifest(run_folder).get("command") == "perf"
     outcome = _sweep_outcome if measured else _accuracy_outcome
     with _reports_of(run_folder):
-        shown, validity, add_to_index = outcome(run_folder)
-    _say(shown)
+        shown, validity, add_to_index = outcome(run_folder, page)
     if add_index_line and validity != "INCOMPLETE":  # one line per run, at its end
         try:
             add_to_index()
         except OSError as error:  # the run and its reports are whole without it
             print(f"modeltest: warning: not entered in index.csv: {error}", file=sys.stderr)
-    return _EXIT_CODES[validity]
+    return Outcome(shown, validity)
 
 
-def _accuracy_outcome(run_folder: Path) -> _Outcome:
-    from modeltest.reports.console import path_lines, result_table, speed_line, verdict_line
+def _accuracy_outcome(run_folder: Path, page: PageOptions) -> _Outcome:
+    from modeltest.cli.embedded_clips import embedded_clips
+    from modeltest.reports.console import (
+        method_line,
+        path_lines,
+        result_table,
+        speed_line,
+        verdict_line,
+    )
     from modeltest.reports.files import add_to_index, write_reports
+    from modeltest.reports.page.choice import PageChoice
     from modeltest.reports.summary import summarise
+    from modeltest.reports.terminal import fold, terminal_columns
     from modeltest.runlog.run_log import read_run
 
-    run = read_run(run_folder)
+    run, columns = read_run(run_folder), terminal_columns()
     summary = summarise(run)
-    paths = write_reports(run, summary)
+    clips = embedded_clips(run) if page.embed_audio else None
+    paths = write_reports(run, summary, PageChoice(page.language, clips))
+    _warn_of_size(paths["report"])
     shown = (
-        f"{verdict_line(summary)}\n\n{result_table(summary)}\n\n{speed_line(summary)}\n\n"
+        f"{verdict_line(summary, columns)}\n\n{result_table(summary)}\n\n"
+        f"{fold(method_line(summary), columns)}\n{fold(speed_line(summary), columns)}\n\n"
         f"{path_lines(paths)}"
     )
     return shown, summary.verdict.validity, partial(add_to_index, run, summary)
 
 
-def _sweep_outcome(run_folder: Path) -> _Outcome:
+def _warn_of_size(page: Path) -> None:
+    size_mb = page.stat().st_size / 1e6
+    if size_mb > _LARGE_PAGE_MB:
+        said = f"{page.name} has {size_mb:.0f} MB; a browser may be slow to open it"
+        print(f"modeltest: warning: {said}", file=sys.stderr)
+
+
+def _sweep_outcome(run_folder: Path, page: PageOptions) -> _Outcome:
     from modeltest.reports.console import path_lines
     from modeltest.reports.performance.console import sweep_text
     from modeltest.reports.performance.files import (
@@ -82,16 +165,21 @@ def _sweep_outcome(run_folder: Path) -> _Outcome:
         write_performance_reports,
     )
     from modeltest.reports.performance.summary import summarise_sweep
+    from modeltest.reports.terminal import terminal_columns
     from modeltest.runlog.sweep_log import read_sweep
 
+    if page.embed_audio:
+        raise UsageError(
+            "--embed-audio: a measurement of speed has no table of samples; leave it out"
+        )
     content = read_sweep(run_folder)
     summary = summarise_sweep(content)
-    paths = write_performance_reports(content, summary)
+    paths = write_performance_reports(content, summary, page.language)
     if os.environ.get("ATB_LLM_BENCHMARK_ENABLE") == "1":
         path = Path(os.environ.get("ATB_LLM_BENCHMARK_FILEPATH") or _ATB_BENCHMARK)
         write_atb_benchmark(summary, path)
         paths = {**paths, "ATB benchmark": path}
-    shown = f"{sweep_text(summary)}\n\n{path_lines(paths)}"
+    shown = f"{sweep_text(summary, terminal_columns())}\n\n{path_lines(paths)}"
     return shown, summary.verdict.validity, partial(add_sweep_to_index, content, summary)
 
 
@@ -106,7 +194,7 @@ def _reports_of(run_folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     """Prints, and keeps the verdict's exit code when the reader of the output has gone."""
     try:
         print(text, flush=True)

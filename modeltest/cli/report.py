@@ -20,11 +20,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="rescue the whole records of a damaged log first; the damaged file is kept",
     )
+    parser.add_argument(
+        "--lang",
+        choices=("en", "zh"),
+        help="language of report.html (default: what the reader's browser prefers)",
+    )
+    parser.add_argument(
+        "--embed-audio",
+        action="store_true",
+        help="put the clips into report.html, so that it plays them wherever it is sent",
+    )
+    parser.add_argument(
+        "--md",
+        action="store_true",
+        help="only print the run as a block of Markdown, for a release note or a pull request",
+    )
 
 
 def execute(options: argparse.Namespace) -> int:
     """Writes the reports and shows them; the exit code is the verdict's."""
-    from modeltest.cli.outcome import show_outcome
+    from modeltest.cli.outcome import PageOptions, show_markdown, show_outcome
     from modeltest.errors import one_line
     from modeltest.runlog.find import find_run
     from modeltest.runlog.lock import locked
@@ -36,4 +51,6 @@ def execute(options: argparse.Namespace) -> int:
             for line in repair(folder):
                 # The first line of the output is the verdict's.
                 print(f"repaired  {one_line(line)}", file=sys.stderr)
-    return show_outcome(folder)
+    if options.md:
+        return show_markdown(folder)
+    return show_outcome(folder, PageOptions(options.lang, options.embed_audio))

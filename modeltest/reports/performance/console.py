@@ -2,61 +2,74 @@
 
 from __future__ import annotations
 
-from termcolor import colored
-
 from modeltest.errors import one_line
+from modeltest.reports.console import COLUMNS, coloured_verdict
 from modeltest.reports.performance.figures import Figures
 from modeltest.reports.performance.summary import Row, SweepSummary
 from modeltest.reports.performance.wording import short
+from modeltest.reports.terminal import fold, table
 
-_COLOURS = {"VALID": "green", "LIMITED": "yellow", "INVALID": "red", "INCOMPLETE": "red"}
-# Two lines, and one blank between columns: with tabulate's two they would not fit.
+# Two lines, and one blank between columns: with two they would not fit.
+_ONE_BLANK = 0
 _HEADERS = (
     ("", "bs"), ("", "mode"), ("", "valid"), ("", "tokens/s (95 %)"), ("sampl.", "/s"),
     ("TTFT", "ms"), ("TPOT", "ms"), ("e2e ms", "p50/p90"), ("", "GiB"), ("MBU/", "MFU %"),
 )  # fmt: skip
-_NUM_LEFT = 3
+_LEFT = (1, 2)
+_NOTHING = {"-", "-/-"}
 _MAX_REASONS = 3  # in the first line; a bad sweep has one for every point and rule
 _GIB = 2**30
 
 
-def sweep_text(summary: SweepSummary) -> str:
-    """The verdict, a row per point, what bounds each point, and reasons that found no place."""
+def sweep_text(summary: SweepSummary, columns: int | None = None) -> str:
+    """The verdict, a row per point, what bounds each point, and reasons that found no place.
+
+    Args:
+        summary: The sweep's figures.
+        columns: Cells of a line; None leaves sentences on one line.
+    """
     bounds = [one_line(row.roofline.bound) for row in summary.rows if row.roofline.bound]
-    lines = [_verdict_line(summary), "", *_table(summary), "", *bounds]
+    lines = [_verdict_line(summary, columns), "", _table(summary), ""]
+    lines += [fold(bound, columns, "  ") for bound in bounds]
     if len(summary.verdict.reasons) > _MAX_REASONS:
-        lines += ["", "reasons:", *(f"- {one_line(each)}" for each in summary.verdict.reasons)]
+        reasons = map(one_line, summary.verdict.reasons)
+        lines += ["", "reasons:", *(fold(f"- {reason}", columns, "  ") for reason in reasons)]
     return "\n".join(lines)
 
 
-def _verdict_line(summary: SweepSummary) -> str:
+def _table(summary: SweepSummary) -> str:
+    """The points; where they do not fit, columns in which nothing was measured are left out."""
+    headers, rows = _headers(summary), [point_cells(row) for row in summary.rows]
+    whole = table(list(zip(*headers, strict=True)), rows, _LEFT, _ONE_BLANK)
+    if max(map(len, whole.splitlines())) <= COLUMNS:
+        return whole
+    kept = [n for n in range(len(headers)) if {row[n] for row in rows} - _NOTHING]
+    fewer = [[row[n] for n in kept] for row in rows]
+    return table(list(zip(*(headers[n] for n in kept), strict=True)), fewer, _LEFT, _ONE_BLANK)
+
+
+def point_headers(summary: SweepSummary) -> list[str]:
+    """The table's headers, each in one line."""
+    return [
+        (f"{first}{second}" if first.endswith((".", "/")) else f"{first} {second}").strip()
+        for first, second in _headers(summary)
+    ]
+
+
+def _headers(summary: SweepSummary) -> tuple[tuple[str, str], ...]:
+    return (("in", "flight"), *_HEADERS[1:]) if summary.closed_loop else _HEADERS
+
+
+def _verdict_line(summary: SweepSummary, columns: int | None) -> str:
     verdict = summary.verdict
-    word = colored(verdict.validity, _COLOURS[verdict.validity], attrs=["bold"])
     reasons = list(verdict.reasons[:_MAX_REASONS])
     if more := len(verdict.reasons) - len(reasons):
         reasons.append(f"and {more} more, listed below")
-    return f"{word}: {one_line('; '.join(reasons))}" if reasons else word
+    return coloured_verdict(verdict.validity, "; ".join(reasons), columns)
 
 
-def _table(summary: SweepSummary) -> list[str]:
-    rows = [_cells(row) for row in summary.rows]
-    headers = (("in", "flight"), *_HEADERS[1:]) if summary.closed_loop else _HEADERS
-    first, second = zip(*headers, strict=True)
-    widths = [max(map(len, column)) for column in zip(first, second, *rows, strict=True)]
-    lines = [_line(cells, widths) for cells in (first, second, *rows)]
-    lines.insert(2, " ".join("-" * width for width in widths))
-    return lines
-
-
-def _line(cells: tuple[str, ...], widths: list[int]) -> str:
-    placed = (
-        cell.ljust(width) if 0 < number < _NUM_LEFT else cell.rjust(width)
-        for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return " ".join(placed).rstrip()
-
-
-def _cells(row: Row) -> tuple[str, ...]:
+def point_cells(row: Row) -> tuple[str, ...]:
+    """A point's row, a cell per header."""
     start = (str(row.batch_size), row.mode, "yes" if row.valid else "NO")
     figures = row.figures
     if figures is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modeltest.reports.csv_files import csv_bytes
@@ -34,7 +34,12 @@ ATB_COLUMNS = (
 
 def benchmark_csv(summary: SweepSummary) -> bytes:
     """`benchmark.csv`: one row per batch size and mode; times of a batch, counts per request."""
-    return csv_bytes(BENCHMARK_COLUMNS, (_benchmark_row(row, summary) for row in summary.rows))
+    return csv_bytes(BENCHMARK_COLUMNS, benchmark_rows(summary))
+
+
+def benchmark_rows(summary: SweepSummary) -> Iterator[Mapping[str, Any]]:
+    """The rows of `benchmark.csv`."""
+    return (_benchmark_row(row, summary) for row in summary.rows)
 
 
 def performance_csv(summary: SweepSummary) -> bytes:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from modeltest.errors import DataError
 from modeltest.reports.files import append_row
+from modeltest.reports.page.texts import Language
 from modeltest.reports.performance.csv_files import (
     atb_benchmark_csv,
     benchmark_csv,
@@ -21,8 +22,15 @@ from modeltest.runlog.manifest import performance_place_from, refuse_moved
 from modeltest.runlog.sweep_log import SweepContent
 
 
-def write_performance_reports(content: SweepContent, summary: SweepSummary) -> dict[str, Path]:
+def write_performance_reports(
+    content: SweepContent, summary: SweepSummary, language: Language | None = None
+) -> dict[str, Path]:
     """Writes the reports of a sweep from its manifest and log.
+
+    Args:
+        content: What is reported.
+        summary: Its figures.
+        language: Of report.html; None leaves it to the reader's browser.
 
     Returns:
         What a user looks for, and where it is.
@@ -40,7 +48,7 @@ def write_performance_reports(content: SweepContent, summary: SweepSummary) -> d
         "benchmark": (folder / "benchmark.csv", benchmark_csv(summary)),
         "performance": (folder / f"{model}_performance.csv", performance_csv(summary)),
         **{name: (folder / f"{name}.png", plot.png) for name, plot in plots.items()},
-        "report": (folder / "report.html", performance_html(content, summary, plots)),
+        "report": (folder / "report.html", performance_html(content, summary, plots, language)),
     }
     for path, data in files.values():
         write_atomically(path, data)

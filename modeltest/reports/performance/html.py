@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
-from pathlib import Path
 
-from modeltest.reports.html import page_template
+from modeltest.reports.html import framed_page
+from modeltest.reports.page.texts import Language, make_texts
 from modeltest.reports.performance.figures import STAGES
 from modeltest.reports.performance.judge import limits
 from modeltest.reports.performance.plots import Plot
@@ -16,24 +15,39 @@ from modeltest.reports.performance.summary import SweepSummary
 from modeltest.reports.performance.wording import percent, short, signed_percent
 from modeltest.runlog.sweep_log import SweepContent
 
-_TEMPLATE = Path(__file__).with_name("report.html.j2")
 _GIB = 2**30
 
 
 def performance_html(
-    content: SweepContent, summary: SweepSummary, plots: Mapping[str, Plot]
+    content: SweepContent,
+    summary: SweepSummary,
+    plots: Mapping[str, Plot],
+    language: Language | None = None,
 ) -> bytes:
-    """The page: verdict, what ran, table, plots, stages, reasons, manifest."""
+    """The page: verdict, what ran, table, plots, stages, reasons, manifest.
+
+    Args:
+        content: What is reported.
+        summary: Its figures.
+        plots: Pictures by file stem.
+        language: See `modeltest.reports.page.texts.make_texts`.
+    """
     images = {
         name: f"data:image/png;base64,{base64.b64encode(plot.png).decode()}"
         for name, plot in plots.items()
     }
-    manifest_text = json.dumps(content.manifest, indent=2, sort_keys=True, ensure_ascii=True)
-    page = page_template(
-        _TEMPLATE, ms=_ms, num=_num, percent=_percent, signed=signed_percent, gib=_gib
-    ).render(
+    return framed_page(
+        "performance/report.html.j2",
+        verdict=summary.verdict,
         manifest=content.manifest,
-        manifest_lines=manifest_text.split("\n"),
+        texts=make_texts(language),
+        filters={
+            "ms": _ms,
+            "num": _num,
+            "percent": _percent,
+            "signed": signed_percent,
+            "gib": _gib,
+        },
         summary=summary,
         plots=plots,
         images=images,
@@ -43,7 +57,6 @@ def performance_html(
         limits=limits(content.manifest),
         torn=content.torn,
     )
-    return page.encode("utf-8", errors="backslashreplace")
 
 
 def _ms(seconds: float | None) -> str:

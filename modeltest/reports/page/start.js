@@ -1,0 +1,3 @@
+
+if (typeof startSamples === "function" && byId("rows")) startSamples();
+startFrame();
