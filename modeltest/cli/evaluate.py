@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modeltest.cli import tensor_parallel
 from modeltest.cli.options import add_model_options, non_negative_int, positive_int
-from modeltest.errors import EXIT_OK
+from modeltest.errors import EXIT_OK, UsageError
+
+if TYPE_CHECKING:
+    from modeltest.cli.evaluate_plan import Job
+    from modeltest.cli.outcome import Outcome
 
 HELP = "evaluate the accuracy of a model on a task"
 
@@ -90,33 +96,64 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Evaluates and reports; settings and data are checked before anything is loaded."""
-    from modeltest.audio.workers import DecodeWorkers, workers_for_this_machine
-    from modeltest.cli.evaluate_plan import make_job, show_first_sample
-    from modeltest.cli.evaluate_run import run
-    from modeltest.cli.outcome import show_outcome
-    from modeltest.cli.progress import make_progress
+    from modeltest.cli.evaluate_plan import show_first_sample
+    from modeltest.cli.outcome import show, show_plan
     from modeltest.cli.resume_command import resumable
-    from modeltest.runlog.layout import check_writable
 
     if (code := tensor_parallel.other_role(options)) is not None:
         return code
+    with prepared(options) as (job, work):
+        show_plan(job.lines)
+        if options.dry_run:
+            show_first_sample(job)
+            return EXIT_OK
+        tensor_parallel.announce(job.place.run_folder)
+        return resumable(job.place.run_folder, lambda: show(work()))
+
+
+@contextmanager
+def prepared(options: argparse.Namespace) -> Iterator[tuple[Job, Callable[[], Outcome]]]:
+    """Checks everything and loads nothing.
+
+    Yields:
+        What will be done, and the call that does it and writes the reports. The call raises
+        `ModeltestError` for what the user has to mend, a lost device or a full disk.
+
+    Raises:
+        ModeltestError: Something the user has to mend.
+    """
+    from modeltest.audio.workers import DecodeWorkers, workers_for_this_machine
+    from modeltest.cli.evaluate_plan import make_job
+    from modeltest.cli.evaluate_run import run
+    from modeltest.cli.outcome import write_outcome
+    from modeltest.cli.progress import make_progress
+    from modeltest.runlog.layout import check_writable
+
     if not options.dry_run:
         check_writable(options.output_dir)
     progress = make_progress()
     with DecodeWorkers(workers_for_this_machine()) as workers:
         job = make_job(options, progress, workers)
-        for line in job.lines:
-            print(line, file=sys.stderr)
-        if options.dry_run:
-            show_first_sample(job)
-            return EXIT_OK
 
-        def work() -> int:
+        def work() -> Outcome:
             run(job, options, progress, workers)
-            return show_outcome(job.place.run_folder, add_index_line=True)
+            return write_outcome(job.place.run_folder, add_index_line=True)
 
-        tensor_parallel.announce(job.place.run_folder)
-        return resumable(job.place.run_folder, work)
+        yield job, work
+
+
+def take_one_rank(options: argparse.Namespace) -> None:
+    """Without a command line of its own, this process cannot be started once more per rank.
+
+    Raises:
+        UsageError: Several ranks are asked for.
+    """
+    if options.tp not in {None, 1}:
+        raise UsageError(
+            f"--tp {options.tp} starts the command once per rank: run `modeltest eval … --tp "
+            f"{options.tp}` in a shell and load_run what it leaves; --dp works from Python"
+        )
+    options.tp = 1
 
 
 def _failure_bound(text: str) -> int | Decimal:

@@ -30,12 +30,15 @@ def show(findings: Iterable[Finding]) -> int:
     """Prints the rows as they come; returns exit code 2 when one is bad."""
     from termcolor import colored
 
-    bad = 0
+    from modeltest.reports.terminal import fold, terminal_columns
+
+    bad, columns, indent = 0, terminal_columns(), " " * (_WIDTH + 3)
     for finding in findings:
-        mark = colored(_MARKS[finding.state], _COLOURS[finding.state])
-        print(f"{mark} {finding.what:<{_WIDTH}} {one_line(finding.detail)}", flush=True)
+        mark = _MARKS[finding.state]
+        row = fold(f"{mark} {finding.what:<{_WIDTH}} {one_line(finding.detail)}", columns, indent)
+        print(colored(mark, _COLOURS[finding.state]) + row.removeprefix(mark), flush=True)
         if finding.advice:
-            print(f"  {'':<{_WIDTH}} {one_line(finding.advice)}", flush=True)
+            print(fold(f"{indent}{one_line(finding.advice)}", columns, indent), flush=True)
         bad += finding.state == "bad"
     if bad:
         print(f"{bad} of the checks failed", file=sys.stderr)

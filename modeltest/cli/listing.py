@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modeltest.cli.options import add_config_dir
-from modeltest.errors import EXIT_OK
+from modeltest.errors import EXIT_OK, one_line
 
 if TYPE_CHECKING:
+    from modeltest.reports.run import Run
     from modeltest.settings.paths import Kind
 
 HELP = "list models, tasks or runs"
 _LONGEST_COMMENT = 4096
+_MOST_COMMANDS = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,22 +48,22 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _print_names(kind: Kind, config_dir: Path | None, heading: bool) -> None:
-    from modeltest.errors import one_line
+    from modeltest.reports.terminal import fold, terminal_columns
     from modeltest.settings.paths import find_file, known_names
 
     names = known_names(kind, config_dir)
     if heading:
         print(f"{kind}s:")
-    width = max(len(name) for name in names)
+    width, columns = max(len(name) for name in names), terminal_columns()
+    indent = " " * (width + (4 if heading else 2))
     for name in names:
         comment = _first_comment(find_file(kind, name, config_dir))
-        print(f"{'  ' if heading else ''}{one_line(name):<{width}}  {comment}")
+        line = f"{'  ' if heading else ''}{one_line(name):<{width}}  {comment}"
+        print(fold(line, columns, indent))
 
 
 def _first_comment(path: Path) -> str:
     """The first sentence of the comment that a settings file begins with."""
-    from modeltest.errors import one_line
-
     if not path.is_file():  # a FIFO would block
         return "(not a readable file)"
     with path.open(encoding="utf-8", errors="replace") as file:
@@ -70,66 +73,122 @@ def _first_comment(path: Path) -> str:
 
 
 def _print_runs(output_dir: Path) -> None:
-    from tabulate import tabulate
+    from modeltest.reports.terminal import terminal_columns
 
-    rows = list(_runs(output_dir))[::-1]
-    if not rows:
-        print(f"no runs below {output_dir}", file=sys.stderr)
+    runs = list(_runs(output_dir))[::-1]
+    if not runs:
+        print(f"no runs below {one_line(str(output_dir))}", file=sys.stderr)
         return
-    headers = ("started", "run", "task", "model", "acc %", "state", "done", "folder")
-    print(tabulate(rows, headers, tablefmt="simple", disable_numparse=True))
+    print(runs_table(runs, terminal_columns()))
+    unfinished = [run for run in runs if run.to_continue]
+    for run in unfinished[:_MOST_COMMANDS]:
+        print(f"to continue {run.run_id}: {run.to_continue}", file=sys.stderr)
+    if len(unfinished) > _MOST_COMMANDS:
+        more = len(unfinished) - _MOST_COMMANDS
+        print(f"and {more} more that can be continued", file=sys.stderr)
 
 
-def _runs(output_dir: Path) -> Iterator[tuple[str, ...]]:
-    from modeltest.errors import DataError, one_line
+@dataclass(frozen=True, slots=True)
+class ListedRun:
+    """A run in words, printable.
+
+    Attributes:
+        started: Local date and time, to the minute.
+        run_id: Its id.
+        task: The task's name, or `perf`.
+        model: The model's name.
+        device: `NPU`, `GPU`, `CPU` or `SERVICE`.
+        headline: The one number that stands for it, with its interval.
+        state: The verdict's word, or `running`.
+        done: Samples or blocks that are done, of all.
+        folder: Where it lies.
+        to_continue: The command that continues it; empty where there is nothing to continue.
+    """
+
+    started: str
+    run_id: str
+    task: str
+    model: str
+    device: str
+    headline: str
+    state: str
+    done: str
+    folder: str
+    to_continue: str
+
+
+def runs_table(runs: Sequence[ListedRun], columns: int | None) -> str:
+    """The runs, a line each; on a terminal that is too narrow for that, with further lines.
+
+    Args:
+        runs: In the order of the table.
+        columns: Cells of a line; None is as many as it takes.
+    """
+    from modeltest.reports.terminal import cells, fold, table
+
+    first = [(run.started, run.run_id, run.state, run.done, run.headline) for run in runs]
+    headers = ("started", "run", "state", "done", "headline")
+    rest = [(run.task, run.model, run.device, run.folder) for run in runs]
+    whole = [(*a, *b) for a, b in zip(first, rest, strict=True)]
+    names = (*headers, "task", "model", "device", "folder")
+    left = set(range(len(names))) - {headers.index("done")}
+    one_each = table([names], whole, left, columns)
+    if columns is None or max(map(cells, one_each.splitlines())) <= columns:
+        return one_each
+    lines = table([headers], first, left, columns).splitlines()
+    shown = lines[:2]
+    for line, run in zip(lines[2:], runs, strict=True):
+        what = f"  {run.task} · {run.model} · {run.device}"
+        where = fold(f"  {run.folder}", columns, "    ", at_slashes=True)
+        shown += [fold(line, columns, "  "), fold(what, columns, "    "), where]
+    return "\n".join(shown)
+
+
+def _runs(output_dir: Path) -> Iterator[ListedRun]:
+    from modeltest.errors import DataError
+    from modeltest.reports.run import open_run
     from modeltest.runlog.find import run_folders
     from modeltest.runlog.lock import is_locked
-    from modeltest.runlog.manifest import read_manifest
 
     for folder in run_folders(output_dir):
         try:
-            manifest = read_manifest(folder)
-            of_sweep = manifest.get("command") == "perf"
-            accuracy, state, done = (_sweep_cells if of_sweep else _accuracy_cells)(folder)
+            run = open_run(folder)
         except DataError as error:
             print(f"warning: {one_line(str(error))}", file=sys.stderr)
             continue
-        row = (
-            manifest["started"],
-            manifest["place"]["run_id"],
-            "perf" if of_sweep else manifest["task"]["name"],
-            manifest["model"]["name"],
-            accuracy,
-            "running" if is_locked(folder) else state,
-            done,
-            folder,
-        )
-        yield tuple(one_line(str(cell)) for cell in row)
+        yield listed(run, is_locked(folder))
 
 
-def _accuracy_cells(folder: Path) -> tuple[str, str, str]:
-    """Accuracy or what stands in its place, state and how much is done."""
-    from modeltest.reports.console import percent
-    from modeltest.reports.summary import summarise
-    from modeltest.runlog.run_log import read_run
+def listed(run: Run, is_running: bool) -> ListedRun:
+    """A run in words.
 
-    summary = summarise(read_run(folder))
-    metric, headline = summary.headline
-    value = percent(headline)
-    return (
-        value if metric == "acc" else f"{metric} {value}",
-        summary.verdict.validity,
-        f"{summary.num_done}/{summary.num_planned}",
+    Args:
+        run: As its log has it now.
+        is_running: Whether a process works on it.
+    """
+    manifest = run.manifest
+    task = manifest["task"]["name"] if run.command == "eval" else "perf"
+    state = "running" if is_running else run.verdict.validity
+    return ListedRun(
+        started=one_line(str(manifest["started"])[:16].replace("T", " ")),
+        run_id=one_line(run.run_id),
+        task=one_line(task),
+        model=one_line(manifest["model"]["name"]),
+        device=one_line(run.device),
+        headline=run.headline.in_short,
+        state=state,
+        done=f"{run.num_done}/{run.num_planned}",
+        folder=one_line(str(run.folder)),
+        to_continue=_to_continue(run) if state == "INCOMPLETE" else "",
     )
 
 
-def _sweep_cells(folder: Path) -> tuple[str, str, str]:
-    """No accuracy, state and how many blocks are done."""
-    from modeltest.reports.performance.summary import summarise_sweep
-    from modeltest.runlog.sweep_log import read_sweep
+def _to_continue(run: Run) -> str:
+    from modeltest.reports.command_line import begun_with, joined
 
-    content = read_sweep(folder)
-    sweep = content.manifest["sweep"]
-    num_blocks = len(sweep["batch_sizes"]) * len(sweep["modes"]) * sweep["num_passes"]
-    state = summarise_sweep(content).verdict.validity
-    return "-", state, f"{len(content.blocks)}/{num_blocks}"
+    words = begun_with(run.manifest)
+    if not words:
+        return f"the command that began it, with --resume {run.run_id}"
+    there = run.manifest.get("working_directory")
+    begin = f"cd {joined([there])} && " if isinstance(there, str) else ""
+    return f"{begin}{joined(words)} --resume {joined([run.run_id])}"

@@ -13,18 +13,29 @@ import sys
 from collections.abc import Sequence
 
 import modeltest
-from modeltest.cli import chat, check, compare, evaluate, listing, perf, report, serve
+from modeltest.cli import (
+    chat,
+    check,
+    compare,
+    evaluate,
+    listing,
+    parity,
+    perf,
+    report,
+    rescore,
+    serve,
+)
 from modeltest.cli.signals import Interrupted, interruptible
 from modeltest.errors import EXIT_DEVICE, ModeltestError, one_line
 
 _EPILOG = """\
 examples:
-  modeltest eval vocalsound_mini qwen2_audio_tiny     try it: embedded model and clips
+  modeltest eval vocalsound_mini qwen2_audio_tiny  try it: embedded model, clips
   modeltest eval vocalsound qwen2_audio --bs 8 \\
       --set model.model_path=/weights/Qwen2-Audio-7B-Instruct \\
       --set task.local_dataset_path=/data/vs_release_16k
-  modeltest perf qwen2_audio_tiny --bs 1,2,4,8,16     speed by batch size
-  modeltest check vocalsound qwen2_audio              what is missing, without loading weights
+  modeltest perf qwen2_audio_tiny --bs 1,2,4,8,16  speed by batch size
+  modeltest check vocalsound qwen2_audio           what is missing
 """
 
 _COMMANDS = (
@@ -33,7 +44,9 @@ _COMMANDS = (
     ("chat", chat),
     ("serve", serve),
     ("compare", compare),
+    ("parity", parity),
     ("report", report),
+    ("rescore", rescore),
     ("list", listing),
     ("check", check),
 )
@@ -52,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
         prog="modeltest",
-        description="Is this audio language model, on this device, as accurate and fast as it "
+        description="Is this audio language model, on this device, as accurate and fast\nas it "
         "should be?",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

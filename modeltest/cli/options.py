@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,6 +94,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show the plan, the prompt and where results will go; run nothing",
     )
+
+
+def started_as(options: argparse.Namespace) -> list[str]:
+    """The command line that the options are of; of the Python interface one that says the same."""
+    return getattr(options, "started_as", None) or sys.argv
 
 
 def load_settings(

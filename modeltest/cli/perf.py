@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +19,12 @@ from modeltest.cli.options import (
     non_negative_int,
     positive_int,
     positive_seconds,
+    started_as,
 )
 from modeltest.errors import EXIT_OK, UsageError
 
 if TYPE_CHECKING:
+    from modeltest.cli.outcome import Outcome
     from modeltest.devices.factory import Choice
     from modeltest.protocols import Backend, Device, Progress
     from modeltest.runlog.layout import PerformancePlace
@@ -141,30 +145,46 @@ class Job:
 
 def execute(options: argparse.Namespace) -> int:
     """Measures and reports; settings and clips are checked before anything is loaded."""
-    from modeltest.cli.outcome import show_outcome
-    from modeltest.cli.progress import make_progress
+    from modeltest.cli.outcome import show, show_plan
     from modeltest.cli.resume_command import resumable
+
+    if options.model is None:
+        print(f"no MODEL given: measuring the embedded model, {EMBEDDED_MODEL}", file=sys.stderr)
+    with prepared(options) as (job, work):
+        show_plan(job.lines)
+        if options.dry_run:
+            _show_order(job)
+            return EXIT_OK
+        return resumable(job.place.run_folder, lambda: show(work()))
+
+
+@contextmanager
+def prepared(options: argparse.Namespace) -> Iterator[tuple[Job, Callable[[], Outcome]]]:
+    """Checks everything and loads nothing.
+
+    Yields:
+        What will be done, and the call that does it and writes the reports. The call raises
+        `ModeltestError` for what the user has to mend, a lost device or a full disk.
+
+    Raises:
+        ModeltestError: Something the user has to mend.
+    """
+    from modeltest.cli.outcome import write_outcome
+    from modeltest.cli.progress import make_progress
     from modeltest.runlog.layout import check_writable
 
     _refuse_contradictions(options)
     if not options.dry_run:
         check_writable(options.output_dir)
-    if options.model is None:
-        options.model = EMBEDDED_MODEL
-        print(f"no MODEL given: measuring the embedded model, {EMBEDDED_MODEL}", file=sys.stderr)
+    options.model = options.model or EMBEDDED_MODEL
     progress = make_progress("block")
     job = _make_job(options, progress)
-    for line in job.lines:
-        print(line, file=sys.stderr)
-    if options.dry_run:
-        _show_order(job)
-        return EXIT_OK
 
-    def work() -> int:
+    def work() -> Outcome:
         _run(job, options, progress)
-        return show_outcome(job.place.run_folder, add_index_line=True)
+        return write_outcome(job.place.run_folder, add_index_line=True)
 
-    return resumable(job.place.run_folder, work)
+    yield job, work
 
 
 def batch_sizes(text: str) -> tuple[int, ...]:
@@ -262,6 +282,7 @@ def _run(job: Job, options: argparse.Namespace, progress: Progress) -> None:
 
     folder = job.place.run_folder
     manifest = build_sweep_manifest(job.plan, job.backend, job.device, job.place)
+    manifest["argv"] = started_as(options)
     refuse_links(job.place.output_dir, folder / LOG_FOLDER)
     make_run_folder(job.place)
     with locked(folder):
@@ -270,7 +291,7 @@ def _run(job: Job, options: argparse.Namespace, progress: Progress) -> None:
         before = read_sweep(folder)
         refuse_another_run(before.manifest, manifest)
         with run_file_log(folder) as log, open_segment(folder) as segment:
-            for line in (f"started: {shlex.join(sys.argv)}", *job.lines):
+            for line in (f"started: {shlex.join(started_as(options))}", *job.lines):
                 log.info("%s", line)
             _measure(job, what_is_logged(before), segment, progress)
             log.info("measured")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +14,8 @@ from modeltest.errors import (
     EXIT_INCOMPLETE,
     EXIT_SIGINT,
     EXIT_SIGTERM,
-    one_line,
 )
+from modeltest.reports.command_line import joined, without_option
 
 LAUNCHER_VARIABLE = "MODELTEST_LAUNCHER"
 SUPPLIED_VARIABLE = "MODELTEST_LAUNCHER_SUPPLIES"
@@ -59,36 +58,13 @@ def resume_command(run_folder: Path) -> str:
     command, where that is left out.
     """
     launcher = os.environ.get(LAUNCHER_VARIABLE)
-    arguments = _without_resume(sys.argv[1:])
+    arguments = without_option(sys.argv[1:], "--resume")
     if launcher:
         supplied = os.environ.get(SUPPLIED_VARIABLE, "")
         rest = arguments[int(supplied) if supplied.isdecimal() else 1 :]
-        command = " ".join([launcher, *([_joined(rest)] if rest else [])])
+        command = " ".join([launcher, *([joined(rest)] if rest else [])])
     elif Path(sys.argv[0]).name == "__main__.py":
-        command = _joined([sys.executable, "-m", "modeltest", *arguments])
+        command = joined([sys.executable, "-m", "modeltest", *arguments])
     else:
-        command = _joined([sys.argv[0], *arguments])
-    return f"cd {_joined([os.getcwd()])} && {command} --resume {_joined([str(run_folder)])}"
-
-
-def _joined(words: list[str]) -> str:
-    """Words as a shell reads them; what could steer a terminal as escapes of `$'…'`."""
-    return " ".join(
-        shlex.quote(word)
-        if word.isprintable()
-        else "$'" + one_line(word.replace("\\", "\\\\").replace("'", "\\'")) + "'"
-        for word in words
-    )
-
-
-def _without_resume(arguments: list[str]) -> list[str]:
-    kept: list[str] = []
-    skip = False
-    for argument in arguments:
-        if skip:
-            skip = False
-        elif argument == "--resume":
-            skip = True
-        elif not argument.startswith("--resume="):
-            kept.append(argument)
-    return kept
+        command = joined([sys.argv[0], *arguments])
+    return f"cd {joined([os.getcwd()])} && {command} --resume {joined([str(run_folder)])}"

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tabulate import tabulate
 from termcolor import colored
 
 from modeltest.errors import one_line
 from modeltest.records import Aggregate, ValidityName
 from modeltest.reports.summary import Summary
+from modeltest.reports.terminal import cells, fold, shortened, table
+
+COLUMNS = 80
+"""What a terminal shows at least, and what tables keep to."""
 
 _COLOURS: Mapping[ValidityName, str] = {
     "VALID": "green",
@@ -18,63 +21,94 @@ _COLOURS: Mapping[ValidityName, str] = {
     "INVALID": "red",
     "INCOMPLETE": "red",
 }
+_ACCURACY = (
+    "subset", "total", "correct", "acc %", "95 % interval", "acc_legacy %", "unparsed", "errors",
+)  # fmt: skip
+_TRANSCRIPTS = (
+    "subset", "total", "wer %", "95 % interval", "exact %", "answered %", "unparsed", "errors",
+)  # fmt: skip
+_TWO_LINES = {
+    "acc_legacy %": ("legacy", "acc %"),
+    "answered %": ("answered", "%"),
+    "95 % interval": ("95 %", "interval"),
+    "unparsed": ("un-", "parsed"),
+}
+_SHORTEST_NAME = 12
 
 
-def verdict_line(summary: Summary) -> str:
-    """The first line of the output: the word, coloured on a terminal, and the reasons."""
+def verdict_line(summary: Summary, columns: int | None = None) -> str:
+    """The first line of the output: the word, coloured on a terminal, and the reasons.
+
+    Args:
+        summary: The run's figures.
+        columns: Cells of a line; None leaves it one line.
+    """
     verdict = summary.verdict
-    word = colored(verdict.validity, _COLOURS[verdict.validity], attrs=["bold"])
-    reasons = one_line("; ".join(verdict.reasons))
-    return f"{word}: {reasons}" if reasons else word
+    return coloured_verdict(verdict.validity, "; ".join(verdict.reasons), columns)
+
+
+def coloured_verdict(validity: ValidityName, reasons: str, columns: int | None) -> str:
+    """A verdict's word, coloured on a terminal, and reasons, which may be anything."""
+    line = f"{validity}: {one_line(reasons)}" if reasons else validity
+    word = colored(validity, _COLOURS[validity], attrs=["bold"])
+    return word + fold(line, columns, "  ").removeprefix(validity)
 
 
 def result_table(summary: Summary) -> str:
-    """The figures with their intervals, unparsed and failed samples, per subset."""
+    """The figures with their intervals, unparsed and failed samples, per subset; 80 columns."""
     subsets = list(dict.fromkeys(each.subset for each in summary.rates))
-    rows = _transcripts if summary.confusion is None else _accuracy
-    return rows(summary, subsets)
+    names, rows = result_cells(summary, subsets)
+    headers = list(zip(*(_TWO_LINES.get(name, ("", name)) for name in names), strict=True))
+    shown = [[one_line(cell).replace(" – ", "–") for cell in row] for row in rows]
+    others = table([line[1:] for line in headers], [row[1:] for row in shown], (), 0)
+    room = COLUMNS - 1 - max(map(cells, others.splitlines()))
+    shown = [[shortened(row[0], max(room, _SHORTEST_NAME)), *row[1:]] for row in shown]
+    return table(headers, shown, {0}, COLUMNS)
 
 
-def _accuracy(summary: Summary, subsets: Sequence[str]) -> str:
-    rows = []
-    for subset in subsets:
-        accuracy = summary.value(subset, "acc")
-        legacy = summary.value(subset, "acc_legacy")
-        counted = accuracy or legacy
-        if counted is None:
-            continue
-        rows.append(
-            [
-                one_line(subset), counted.total, counted.correct, percent(accuracy),
-                interval(accuracy), percent(legacy), counted.unparsed, counted.errors,
-            ]
-        )  # fmt: skip
-    headers = ["subset", "total", "correct", "acc %", "95 % interval", "acc_legacy %",
-               "unparsed", "errors"]  # fmt: skip
-    return _table(headers, rows)
+def result_cells(summary: Summary, subsets: Sequence[str]) -> tuple[Sequence[str], list[list[str]]]:
+    """Headers, and a row for each of the subsets that has figures; names are as recorded."""
+    of_labels = summary.confusion is not None
+    row_of = _accuracy if of_labels else _transcript
+    rows = [row for subset in subsets if (row := row_of(summary, subset))]
+    return (_ACCURACY if of_labels else _TRANSCRIPTS), rows
 
 
-def _transcripts(summary: Summary, subsets: Sequence[str]) -> str:
-    rows = []
-    for subset in subsets:
-        rate, exact = summary.value(subset, "wer"), summary.value(subset, "exact_match")
-        answered = summary.value(subset, "answered_rate")
-        if answered is None:
-            continue
-        rows.append(
-            [
-                one_line(subset), answered.total, percent(rate), interval(rate), percent(exact),
-                percent(answered), answered.unparsed, answered.errors,
-            ]
-        )  # fmt: skip
-    headers = ["subset", "total", "wer %", "95 % interval", "exact %", "answered %", "unparsed",
-               "errors"]  # fmt: skip
-    return _table(headers, rows)
+def method_line(summary: Summary) -> str:
+    """How the headline's interval was computed, and the means over the classes."""
+    _, headline = summary.headline
+    method = headline.ci_method if headline else ""
+    parts = [f"95 % interval: {method}"] if method else []
+    parts += [f"{each.metric} {percent(each)} %" for each in of_all_classes(summary)]
+    return ", ".join(parts)
 
 
-def _table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    align = ("left", *["right"] * (len(headers) - 1))
-    return tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=align)
+def of_all_classes(summary: Summary) -> list[Aggregate]:
+    """Macro-F1 and balanced accuracy, where there are classes."""
+    return [each for each in summary.class_figures if each.subset == "all"]
+
+
+def _accuracy(summary: Summary, subset: str) -> list[str]:
+    accuracy = summary.value(subset, "acc")
+    legacy = summary.value(subset, "acc_legacy")
+    counted = accuracy or legacy
+    if counted is None:
+        return []
+    return [
+        subset, str(counted.total), str(counted.correct), percent(accuracy), interval(accuracy),
+        percent(legacy), str(counted.unparsed), str(counted.errors),
+    ]  # fmt: skip
+
+
+def _transcript(summary: Summary, subset: str) -> list[str]:
+    rate, exact = summary.value(subset, "wer"), summary.value(subset, "exact_match")
+    answered = summary.value(subset, "answered_rate")
+    if answered is None:
+        return []
+    return [
+        subset, str(answered.total), percent(rate), interval(rate), percent(exact),
+        percent(answered), str(answered.unparsed), str(answered.errors),
+    ]  # fmt: skip
 
 
 def speed_line(summary: Summary) -> str:

@@ -135,7 +135,10 @@ def test_limit_is_limited(modeltest, tmp_path, golden_replies):
     done = modeltest(tmp_path, "eval", "vocalsound_mini", "qwen2_audio_tiny", *arguments)
     assert done.code == 0
     first = done.out.splitlines()[0]
-    assert first == "LIMITED: 5 of 120 samples; settings changed: engine=stock"
+    assert first == (
+        "LIMITED: 5 of 120 samples; settings changed: engine=stock; "
+        "not checked: whether replies collapsed (5 replies, 12 needed)"
+    )
     assert set(outputs(done).items()) <= set(golden_replies["raw"].items())
     page = (done.run_folder / "report.html").read_text(encoding="utf-8")
     assert "5 of 120 samples" in page

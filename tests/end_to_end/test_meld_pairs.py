@@ -65,7 +65,8 @@ def result_files(folder):
 
 
 def test_the_tables_of_a_run(null_run, mini_clips):
-    assert null_run.out.startswith("VALID\n")
+    few = "not checked: whether replies collapsed (6 replies, 12 needed)"
+    assert null_run.out.startswith(f"VALID: {few}\n")
     samples = pandas.read_csv(null_run.result_file("samples"))
     assert list(samples["sample_id"]) == [f"pair-{n:06d}" for n in range(1, NUM_PAIRS + 1)]
     assert list(samples["output"]) == [null_reply(clip) for clip in mini_clips[:NUM_PAIRS]]

@@ -69,7 +69,7 @@ def assert_marked(done) -> None:
     assert done.code == 3, done.err
     assert done.out.startswith(f"INVALID: {REASON}")
     found = tables(done.folder)
-    assert set(found) == {"result", "samples", "confusion", "index"}
+    assert set(found) == {"result", "samples", "confusion", "slices", "index"}
     for kind, rows in found.items():
         assert rows
         assert {row["validity"] for row in rows} == {"INVALID"}, kind

@@ -31,6 +31,7 @@ def test_files_lie_where_the_contract_says(whole_run):
             f"{stem}_result.csv",
             f"{stem}_confusion.csv",
             f"{stem}_samples.csv",
+            f"{stem}_slices.csv",
             f"{root}/debug/{tail}/output_RUN.txt",
             f"{root}/runs/RUN/manifest.json",
             f"{root}/runs/RUN/run.log",
@@ -39,7 +40,7 @@ def test_files_lie_where_the_contract_says(whole_run):
     )
 
 
-@pytest.mark.parametrize("kind", ["result", "samples", "confusion"])
+@pytest.mark.parametrize("kind", ["result", "samples", "confusion", "slices"])
 def test_every_csv_is_read_without_options(whole_run, kind):
     table = pandas.read_csv(whole_run.result_file(kind))
     assert len(table) > 0

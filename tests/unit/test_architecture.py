@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "reports": {"records", "errors", "metrics", "runlog"},
     "service": FOUNDATION | {"settings", "audio", "runner"},
     "cli": FOUNDATION | {"settings", *SIBLINGS, "runner", "reports", "service"},
+    "api": {"cli", "reports", "runlog"},
     "__main__": {"cli"},
 }
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "assets" not in path.parts)
@@ -146,3 +147,22 @@ def test_the_command_line_loads_nothing_heavy() -> None:
     loaded = set(done.stdout.split())
     assert "modeltest.cli.evaluate" in loaded
     assert not loaded & {"torch", "pandas", "librosa", "transformers", "numpy", "pydantic", "yaml"}
+
+
+def test_the_package_itself_loads_nothing_heavy() -> None:
+    code = "import sys, modeltest; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert {name for name in loaded if name.startswith("modeltest")} == {
+        "modeltest",
+        "modeltest.errors",
+    }
+    assert not loaded & {"argparse", "numpy", "pandas", "torch", "tqdm"}
+
+
+def test_looking_at_the_python_interface_loads_no_model_library() -> None:
+    code = "import sys, modeltest; modeltest.evaluate, modeltest.Run; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "modeltest.api" in loaded
+    assert not loaded & {"torch", "pandas", "librosa", "transformers"}

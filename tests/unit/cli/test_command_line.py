@@ -26,8 +26,12 @@ OPTIONS = {
     "serve": MODEL_OPTIONS
     | {"--host", "--port", "--bs", "--batch-wait-ms", "--allow-media", "--api-key-env"}
     | {"--max-requests", "--max-input-length", "--max-output-length", "--seed"},
-    "compare": {"--output-dir", "--tolerance"},
-    "report": {"--output-dir", "--repair"},
+    "compare": {"--output-dir", "--tolerance", "--margin", "--other-model", "--power"},
+    "parity": MODEL_OPTIONS
+    | {"--bs", "--reference", "--batch-invariance", "--record", "--task", "--limit", "--layers"}
+    | {"--output-dir"},
+    "report": {"--output-dir", "--repair", "--md", "--lang", "--embed-audio"},
+    "rescore": {"--output-dir", "--rule"},
     "list": {"--output-dir", "--config-dir"},
     "check": {"--device", "--npu-selfcheck", "--set", "--config-dir"},
 }
@@ -205,7 +209,7 @@ def test_what_the_disk_refuses_is_one_line_and_exit_5(number, capsys, monkeypatc
 def test_what_a_repair_did_is_no_part_of_the_output(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("modeltest.runlog.find.find_run", lambda *_: tmp_path)
     monkeypatch.setattr("modeltest.runlog.repair.repair", lambda _: ["a.jsonl: 3 records rescued"])
-    monkeypatch.setattr("modeltest.cli.outcome.show_outcome", lambda _: print("VALID") or 0)
+    monkeypatch.setattr("modeltest.cli.outcome.show_outcome", lambda *_: print("VALID") or 0)
     assert main(["report", "last", "--repair"]) == 0
     shown = capsys.readouterr()
     assert shown.out == "VALID\n"

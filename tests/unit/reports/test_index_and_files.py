@@ -100,7 +100,7 @@ def test_a_link_in_place_of_the_index_is_not_followed(run):
 def test_reports_are_written_again_byte_for_byte(run):
     summary = summarise(run)
     paths = write_reports(run, summary)
-    assert sorted(paths) == ["confusion", "replies", "report", "results", "samples"]
+    assert sorted(paths) == ["confusion", "replies", "report", "results", "samples", "slices"]
     before = {path: path.read_bytes() for path in paths.values()}
     assert all(before.values())
     write_reports(run, summarise(run))

@@ -35,7 +35,7 @@ def test_without_option_logits_there_are_no_rows(make_run):
     run = make_run()
     summary = summarise(run)
     assert summary.value("all", "acc_option_logits") is None
-    assert "acc_option_logits" not in report_html(run, summary).decode()
+    assert "<th>acc_option_logits</th>" not in report_html(run, summary).decode()
 
 
 NOTES = {

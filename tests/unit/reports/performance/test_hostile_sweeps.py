@@ -3,8 +3,8 @@
 import pytest
 
 from modeltest.errors import ModeltestError
-from modeltest.reports.compare import compare_sweeps
-from modeltest.reports.compare_text import comparison_text
+from modeltest.reports.comparison.sweeps import compare_sweeps
+from modeltest.reports.comparison.sweeps_text import comparison_text
 from modeltest.reports.performance.console import sweep_text
 from modeltest.reports.performance.csv_files import (
     atb_benchmark_csv,

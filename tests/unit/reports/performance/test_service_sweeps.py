@@ -5,8 +5,8 @@ import io
 
 import pytest
 
-from modeltest.reports.compare import compare_sweeps
-from modeltest.reports.compare_text import comparison_text
+from modeltest.reports.comparison.sweeps import compare_sweeps
+from modeltest.reports.comparison.sweeps_text import comparison_text
 from modeltest.reports.performance.console import sweep_text
 from modeltest.reports.performance.csv_files import (
     benchmark_csv,
@@ -289,8 +289,8 @@ def test_the_reports_speak_of_requests_in_flight(make_sweep):
     assert float(cells["itl_ms_p50"]) == 250.0
     plots = sweep_plots(content, made)
     page = performance_html(content, made, plots).decode()
-    assert "requests in flight 2" in page
-    assert "in<br>flight" in page
-    assert "client's<br>share" in page
+    assert ">requests in flight</span> 2" in page
+    assert ">in flight</span></th>" in page
+    assert ">client&#x27;s share</span></th>" in page
     assert "10.0 %" in page
     assert "against requests in flight" in plots["throughput"].alt
