@@ -97,7 +97,7 @@ def test_reports_are_rebuilt_byte_for_byte(modeltest, null_run):
     assert (again.code, again.out) == (0, null_run.out)
     assert result_files(null_run.folder) == before
     listed = modeltest(null_run.folder, "list", "runs")
-    assert re.search(r"data +null +wer \d+\.\d\d +VALID", listed.out)
+    assert re.search(r"VALID +6/6 +wer \d+\.\d % .+ data +null +CPU ", listed.out)
 
 
 def test_a_cut_run_is_resumed(modeltest, null_run, task, tmp_path):

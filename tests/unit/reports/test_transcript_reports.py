@@ -147,10 +147,13 @@ def test_the_page_says_what_was_measured(transcripts, with_references):
 
 def test_the_console_table(transcripts):
     shown = result_table(summarise(transcripts())).splitlines()
-    assert shown[0].split()[:4] == ["subset", "total", "wer", "%"]
-    assert shown[2].split()[:3] == ["all", "4", "75.00"]
+    [header] = [line for line in shown if line.startswith("subset")]
+    [whole] = [line for line in shown if line.startswith("all ")]
+    assert header.split()[:4] == ["subset", "total", "wer", "%"]
+    assert whole.split()[:3] == ["all", "4", "75.00"]
     bare = result_table(summarise(transcripts(with_references=False))).splitlines()
-    assert bare[2].split() == ["all", "4", "-", "-", "-", "75.00", "1", "0"]
+    [whole] = [line for line in bare if line.startswith("all ")]
+    assert whole.split() == ["all", "4", "-", "-", "-", "75.00", "1", "0"]
 
 
 def test_a_run_of_one_sample_has_a_page(transcripts):
