@@ -65,19 +65,26 @@ def growing_cache(_: FastEngine) -> Any:
     return mock.patch.object(fast, "PreallocatedCache", Growing)
 
 
+class WithAllLogits:
+    """The language model's body, followed by the head on all positions."""
+
+    def __init__(self, body: Any, head: Any) -> None:
+        self.layers = body.layers
+        self._body, self._head = body, head
+
+    def __call__(self, **inputs: Any) -> Any:
+        """One pass."""
+        output = self._body(**inputs)
+        self._head(output.last_hidden_state)
+        return output
+
+
 def all_logits(_: FastEngine) -> Any:
     """The head on every position of the prompt."""
     real = fast.FastGenerator.generate
 
     def generate(self: Any, *arguments: Any) -> Any:
-        body = self._body
-
-        def with_all_logits(**inputs: Any) -> Any:
-            output = body(**inputs)
-            self._head(output.last_hidden_state)
-            return output
-
-        with mock.patch.object(self, "_body", with_all_logits):
+        with mock.patch.object(self, "_body", WithAllLogits(self._body, self._head)):
             return real(self, *arguments)
 
     return mock.patch.object(fast.FastGenerator, "generate", generate)
