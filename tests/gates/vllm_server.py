@@ -51,7 +51,7 @@ def main() -> int:
         return 1
     with workspace(options.source) as root:
         model = root / "checkout" / "modeltest" / "assets" / "qwen2_audio_tiny"
-        with vllm_server(options.vllm_python, model, root / "server.log") as address:
+        with vllm_server(options.vllm_python.absolute(), model, root / "server.log") as address:
             return run(root, address, options)
 
 
