@@ -185,7 +185,7 @@ def sweep_report(project, tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # it leaves an event loop running, which other tests must not meet
 def browser() -> Iterator[Browser]:
     found = shutil.which("chromium")
     if not found:

@@ -211,7 +211,7 @@ def test_one_process_per_run_and_the_lock_dies_with_its_owner(
     assert min(taken_s) < 1.0
     [told] = [line for line in err.splitlines() if line.startswith("modeltest: ")]
     assert f"process {process.pid} on {os.uname().nodename}" in told
-    assert modeltest(tmp_path, "list", "runs").out.splitlines()[2].split()[5] == "running"
+    assert modeltest(tmp_path, "list", "runs").out.splitlines()[2].split()[3] == "running"
     process.kill()
     process.wait()
     resumed = modeltest(tmp_path, *eval_arguments(many, "--resume", "last"))

@@ -113,7 +113,7 @@ def test_the_text_is_the_templates(backend, num_turns):
 
 
 def test_input_tokens_are_those_of_all_turns_and_clips(backend, batch):
-    audio_id = backend._audio_id
+    audio_id = backend.audio_id
     for request, reply in zip(batch, backend.generate(batch), strict=True):
         ids = backend.processor.tokenizer(reply.input_text)["input_ids"]
         assert ids.count(audio_id) == len(request.audio)

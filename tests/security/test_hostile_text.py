@@ -4,6 +4,7 @@ import csv
 import html.parser
 import json
 import os
+import re
 import shutil
 import unicodedata
 
@@ -11,6 +12,7 @@ import pytest
 
 from modeltest.runlog.manifest import read_manifest, write_manifest
 
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\0")
 STARTS = ["=1+1", "+1+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", "=cmd|' !A0", "-2+3", "=\x1b[31m"]
 STEERING = [
@@ -127,13 +129,13 @@ def test_no_cell_is_a_formula(here, hostile):
     done = here("eval", "hostile.yaml", "null")
     assert done.code in {0, 3}, done.err
     files = list(hostile.glob("outputs/**/*.csv"))
-    assert len(files) == 4
+    assert len(files) == 5
     for file in files:
         with file.open(newline="", encoding="utf-8") as stream:
             rows = list(csv.reader(stream, strict=True))
         assert len({len(row) for row in rows}) == 1
-        cells = [cell for row in rows for cell in row]
-        assert [cell for cell in cells if cell.startswith(FORMULA_STARTS)] == []
+        texts = [cell for row in rows for cell in row if not NUMBER.fullmatch(cell)]
+        assert [text for text in texts if text.startswith(FORMULA_STARTS)] == []
     samples = next(file for file in files if file.name.endswith("_samples.csv"))
     with samples.open(newline="", encoding="utf-8") as stream:
         assert len(list(csv.DictReader(stream))) == len(PAYLOADS)
