@@ -56,7 +56,7 @@ def comparable(folder: Path) -> dict[str, str]:
         text = re.sub(r"\d{4}-\d\d-\d\dT[0-9:+.-]+", "TIME", text)
         text = re.sub(r"(?m)^e2e_time: .*$", "e2e_time:", text)
         text = re.sub(r'<section class="timed">.*?</section>', "", text, flags=re.DOTALL)
-        text = re.sub(r'<div class="card timed">.*?</div>', "", text)
+        text = re.sub(r'\s*<div class="card timed">.*?</div>', "", text)
         text = re.sub(r'<details class="manifest">.*?</details>', "", text, flags=re.DOTALL)
         text = re.sub(r'"e2e":\[[^]]*\]', "", text)
         found[name] = text
