@@ -61,7 +61,7 @@ GATES = (
     Gate(
         "mutations.py",
         "spoilt settings, data, logs, manifests, replies; torn and flipped segments",
-        ("--count", "20000", "--torn", "25000", "--seconds", "420"),
+        ("--count", "20000", "--torn", "25000", "--seconds", "900"),
         ("--count", "1000000", "--torn", "1000000", "--at-least", "20000"),
         0.30,
     ),
