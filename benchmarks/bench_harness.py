@@ -58,7 +58,7 @@ LABELS = ("cough", "laughter", "sigh", "sneeze", "sniff", "throatclearing")
 PHASES = {
     "check": ("modeltest.cli.evaluate_plan", "check_data"),
     "evaluate": ("modeltest.cli.evaluate_run", "evaluate"),
-    "reports": ("modeltest.cli.outcome", "show_outcome"),
+    "reports": ("modeltest.cli.outcome", "write_outcome"),
 }
 
 

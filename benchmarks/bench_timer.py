@@ -4,7 +4,8 @@
 
 Runs the embedded model through the real backend and its two engines on the CPU. Hooks make each
 stage longer by a known sleep and write down when it begins and ends, by CLOCK_MONOTONIC_RAW: the
-hardware's clock, which neither modeltest nor NTP touches. Every stage sleeps for another time, so
+hardware's clock, which neither modeltest nor NTP touches. A token is there once `argmax` has chosen
+it from the logits. Every stage sleeps for another time, so
 that a stage charged to its neighbour shows. `prepared ahead` gives the batch's features to the
 engine as evaluation does, made before the call.
 
@@ -24,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from support.clips import SAMPLING_RATE_HZ, make_clips
 
 from modeltest.backends.transformers.backend import TransformersBackend, TransformersSettings
@@ -53,9 +55,11 @@ class Witness:
 
     Attributes:
         stamps: (what happened, nanoseconds of the raw clock) of the current batch.
+        has_logits: A token can be chosen.
     """
 
     stamps: list[tuple[str, int]] = field(default_factory=list)
+    has_logits: bool = False
 
     def note(self, event: str) -> None:
         """Reads the clock."""
@@ -70,7 +74,9 @@ class Witness:
             lambda *_: self.note("encoder ends")
         )
         named["Qwen2Model"].register_forward_pre_hook(self._pass_begins)
-        head.register_forward_hook(lambda *_: self.note("token"))
+        head.register_forward_hook(self._logits_are_there)
+        for owner in (torch, torch.Tensor):
+            setattr(owner, "argmax", self._noting_the_token(owner.argmax))  # noqa: B010  (as below)
         render, tokenizer = backend.render, backend.processor.tokenizer
         batch_decode, generate = tokenizer.batch_decode, backend.model.generate
 
@@ -112,6 +118,19 @@ class Witness:
     def _encoder_begins(self, *_ignored: Any) -> None:
         self.note("encoder begins")
         time.sleep(SLEEPS_S["encoder"])
+
+    def _logits_are_there(self, *_ignored: Any) -> None:
+        self.has_logits = True
+
+    def _noting_the_token(self, argmax: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            chosen = argmax(*args, **kwargs)
+            if self.has_logits:
+                self.note("token")
+                self.has_logits = False
+            return chosen
+
+        return noted
 
     def _pass_begins(self, *_ignored: Any) -> None:
         is_prefill = all(event != "token" for event, _ in self.stamps)

@@ -2,8 +2,9 @@
 
     python tests/gates/worker_kills.py [--times N] [--seconds S] [--seed S]
 
-A moment between the first worker's start and an undisturbed run's end is drawn, and a worker; a
-worker that has done its last batch by then does not count, only one whose end the run tells of.
+A moment between the first worker's start and the last one's end in an undisturbed run is drawn,
+and a worker; a worker that has done its last batch by then does not count, only one whose end the
+run tells of.
 Every run must end by itself, VALID, with each of the samples once in its reports and the
 undisturbed run's answers. One line of counts; exit status 1 after a violation, or with fewer
 kills.
@@ -54,13 +55,13 @@ def run(root: Path, options: argparse.Namespace) -> int:
     if done.code or done.verdict != "VALID":
         raise RuntimeError(f"the undisturbed run ended {done.code}: {done.out}{done.err}")
     wanted = answers(root / "reference")
-    _, problems, whole_s = one(command, root / "timed", None, 0.0, wanted)
+    _, problems, worked_s = one(command, root / "timed", None, 0.0, wanted)
     if problems:
         raise RuntimeError(f"the second undisturbed run: {problems}")
     pick = random.Random(options.seed)
     num_kills = num_runs = num_violations = 0
     while num_kills < options.times and time.monotonic() - begin_s < options.seconds:
-        moment_s, number = pick.uniform(0, whole_s), num_runs
+        moment_s, number = pick.uniform(0, worked_s), num_runs
         folder = root / f"run-{number}"
         killed, problems, _ = one(command, folder, moment_s, pick.random(), wanted)
         num_kills, num_runs = num_kills + killed, num_runs + 1
@@ -70,7 +71,7 @@ def run(root: Path, options: argparse.Namespace) -> int:
         shutil.rmtree(folder)
     print(
         f"worker_kills: {num_kills} of {options.times} kills in {num_runs} runs of {NUM_SAMPLES} "
-        f"samples by two workers ({whole_s:.1f} s each), {num_violations} violations, "
+        f"samples by two workers (at work for {worked_s:.1f} s), {num_violations} violations, "
         f"seed {options.seed}, {time.monotonic() - begin_s:.0f} s"
     )
     least = enough(options.times, options)
@@ -84,7 +85,7 @@ def one(
     which: float,
     wanted: list[tuple[str, ...]],
 ) -> tuple[bool, list[str], float]:
-    """One run: whether it lost a worker, what is wrong, seconds from the first worker."""
+    """One run: whether it lost a worker, what is wrong; undisturbed, the workers' seconds."""
     folder.mkdir()
     with open(folder / "err", "wb") as err, open(folder / "out", "wb") as out:
         process = subprocess.Popen(
@@ -98,22 +99,27 @@ def one(
     for pid in workers[int(which * len(workers)) :][:1]:
         with suppress(ProcessLookupError):  # it has just ended by itself
             os.kill(pid, signal.SIGKILL)
+    while moment_s is None and any(workers_of(process.pid)):
+        time.sleep(0.005)
+        if time.monotonic() > begin_s + HANG_S:
+            break
+    worked_s = time.monotonic() - begin_s
     try:
         code = process.wait(2 * HANG_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
         return has_lost_a_worker(folder), ["it did not end"], 0.0
-    seconds, killed = time.monotonic() - begin_s, has_lost_a_worker(folder)
+    killed = has_lost_a_worker(folder)
     verdict = (folder / "out").read_text("utf-8").partition("\n")[0]
     if code or not verdict.startswith("VALID"):
         told = (folder / "err").read_text("utf-8", "replace")[-300:]
-        return killed, [f"ended {code}, {verdict!r}: {told}"], seconds
+        return killed, [f"ended {code}, {verdict!r}: {told}"], worked_s
     found = answers(folder)
     if len({row[0] for row in found}) != NUM_SAMPLES or len(found) != NUM_SAMPLES:
-        return killed, [f"{len(found)} rows, not {NUM_SAMPLES}"], seconds
+        return killed, [f"{len(found)} rows, not {NUM_SAMPLES}"], worked_s
     same = found == wanted
-    return killed, [] if same else ["other answers than the undisturbed run's"], seconds
+    return killed, [] if same else ["other answers than the undisturbed run's"], worked_s
 
 
 def has_lost_a_worker(folder: Path) -> bool:
