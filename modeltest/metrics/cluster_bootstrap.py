@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 MIN_CLUSTERS = 10
 """Fewer clusters do not show how far clusters differ."""
 _SEED = 20240229
-_MAX_DRAWS = 1 << 22
+_MAX_DRAWS = 1 << 20
+_FEW_OF_A_KIND = 8
 _ROUNDING = 1e-12
 
 
@@ -211,15 +212,26 @@ def _resampled(kinds: _Kinds) -> Floats:
     """Means of `NUM_RESAMPLES` resamples of the clusters, shape `(NUM_RESAMPLES,)`.
 
     Drawing G clusters with replacement is drawing how often each kind comes, which does not
-    grow with the number of clusters of a kind.
+    grow with the number of clusters of a kind. With few clusters of each kind it is quicker to
+    draw the clusters.
     """
     import numpy as np
 
-    num_clusters = int(kinds.frequency.sum())
+    num_clusters, num_kinds = int(kinds.frequency.sum()), len(kinds.frequency)
+    kind_of = np.repeat(np.arange(num_kinds), kinds.frequency)
+    draws_clusters = num_clusters < _FEW_OF_A_KIND * num_kinds
     generator, means = np.random.default_rng(_SEED), []
-    step = max(1, _MAX_DRAWS // len(kinds.frequency))
+    step = max(1, _MAX_DRAWS // (num_clusters if draws_clusters else num_kinds))
     for first in range(0, NUM_RESAMPLES, step):
         size = min(step, NUM_RESAMPLES - first)
-        drawn = generator.multinomial(num_clusters, kinds.frequency / num_clusters, size=size)
+        if draws_clusters:
+            drawn_kinds = kind_of[
+                generator.integers(num_clusters, size=(size, num_clusters), dtype=np.int32)
+            ]
+            drawn_kinds += num_kinds * np.arange(size)[:, np.newaxis]
+            drawn = np.bincount(drawn_kinds.ravel(), minlength=size * num_kinds)
+            drawn = drawn.reshape(size, num_kinds)
+        else:
+            drawn = generator.multinomial(num_clusters, kinds.frequency / num_clusters, size=size)
         means.append(_mean_of_ratios(drawn @ kinds.tops, drawn @ kinds.bottoms))
     return np.concatenate(means)

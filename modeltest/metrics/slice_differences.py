@@ -7,14 +7,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from modeltest.metrics.cluster_bootstrap import MIN_CLUSTERS
+from modeltest.metrics.permutation import Chance, Groups, chance_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 REST = "rest"
-BY_SPEAKER = "cluster-robust-t(speaker)"
-BY_SAMPLE = "robust-t"
+BY_SPEAKER = "permutation-t(speaker)"
+BY_SAMPLE = "permutation-t"
+ACROSS_SPEAKERS = "cluster-robust-t(speaker)"
+"""Where speakers have samples on both sides, so that none can be dealt to one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +67,16 @@ def slice_differences(
     import numpy as np
 
     is_right, owner = np.asarray(correct, np.float64), np.asarray(speakers, np.int64)
+    pairs = [(key, *pair) for key, values in slices.items() for pair in _pairs(values)]
     found = [
-        _difference(key, pair, (is_right[first], owner[first]), (is_right[rest], owner[rest]))
-        for key, values in slices.items()
-        for pair, first, rest in _pairs(values)
+        _difference(
+            key,
+            pair,
+            (is_right[first], owner[first]),
+            (is_right[rest], owner[rest]),
+            num_tests=len(pairs),
+        )
+        for key, pair, first, rest in pairs
     ]
     corrected = iter(holm([each.p_value for each in found if each.p_value is not None]))
     return tuple(
@@ -113,30 +122,63 @@ _Part = tuple["NDArray[np.float64]", "NDArray[np.int64]"]
 """Whether each sample of a part is right, and whose it is."""
 
 
-def _difference(key: str, pair: tuple[str, str], first: _Part, second: _Part) -> SliceDifference:
+def _difference(
+    key: str, pair: tuple[str, str], first: _Part, second: _Part, num_tests: int
+) -> SliceDifference:
     """One difference, not yet corrected."""
-    import numpy as np
-    from scipy.stats import t
-
     value = float(first[0].mean() - second[0].mean())
-    owners = np.concatenate([first[1], second[1]])
-    num_owners = [len(np.unique(part[1])) for part in (first, second)]
     stderr = difference_standard_error(first, second)
     plain = SliceDifference(
         key, *pair, value, None, None, None, None, total=len(first[0]), other_total=len(second[0])
     )
+    totals = [_totals(part) for part in (first, second)]
+    num_owners = [len(counts) for _, _, counts in totals]
     if min(num_owners) < MIN_CLUSTERS or stderr == 0:
         return plain
-    # Of a difference of two means that vary differently, the safe degrees of freedom.
-    freedom = min(num_owners) - 1
-    half = float(t.ppf(0.975, freedom)) * stderr
+    t = value / stderr
+    chance, method = _by_chance(t, totals, num_tests), BY_SPEAKER
+    if chance is None:
+        # Of a difference of two means that vary differently, the safe degrees of freedom.
+        chance, method = _by_student(t, min(num_owners) - 1), ACROSS_SPEAKERS
+    elif max(counts.max() for _, _, counts in totals) == 1:
+        method = BY_SAMPLE
     return replace(
         plain,
-        ci_low=max(-1.0, value - half),
-        ci_high=min(1.0, value + half),
-        p_value=float(2 * t.sf(abs(value) / stderr, freedom)),
-        ci_method=BY_SPEAKER if len(np.unique(owners)) < len(owners) else BY_SAMPLE,
+        ci_low=max(-1.0, (t - chance.high) * stderr),
+        ci_high=min(1.0, (t - chance.low) * stderr),
+        p_value=chance.p_value,
+        ci_method=method,
     )
+
+
+_Totals = tuple["NDArray[np.int64]", "NDArray[np.float64]", "NDArray[np.float64]"]
+"""The speakers of a part, their right samples, and all of theirs in it."""
+
+
+def _totals(part: _Part) -> _Totals:
+    import numpy as np
+
+    owners, place = np.unique(part[1], return_inverse=True)
+    sums, counts = np.bincount(place, part[0]), np.bincount(place)
+    return owners, sums.astype(np.float64), counts.astype(np.float64)
+
+
+def _by_chance(t: float, totals: Sequence[_Totals], num_tests: int) -> Chance | None:
+    """None where a speaker has samples in both parts."""
+    import numpy as np
+
+    (owners, sums, counts), (other_owners, other_sums, other_counts) = totals
+    if len(np.intersect1d(owners, other_owners, assume_unique=True)):
+        return None
+    groups = Groups(np.append(sums, other_sums), np.append(counts, other_counts), len(owners))
+    return chance_of(t, groups, num_tests)
+
+
+def _by_student(t: float, freedom: int) -> Chance:
+    from scipy.stats import t as student
+
+    end = float(student.ppf(0.975, freedom))
+    return Chance(-end, end, float(2 * student.sf(abs(t), freedom)))
 
 
 def difference_standard_error(first: _Part, second: _Part) -> float:

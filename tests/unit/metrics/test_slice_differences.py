@@ -1,10 +1,12 @@
-"""Differences between slices against statsmodels."""
+"""Differences between slices against statsmodels and scipy."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from scipy.stats import hypergeom, permutation_test, ttest_ind
+from scipy.stats import t as student
 from statsmodels.stats.multitest import multipletests
 
 from modeltest.metrics.slice_differences import SliceDifference, holm, slice_differences
@@ -44,21 +46,68 @@ def test_holm_by_hand() -> None:
     assert holm([]) == []
 
 
-@pytest.mark.parametrize("crosses", [False, True])
-def test_two_values_are_compared_once_as_statsmodels_does(crosses: bool) -> None:
+def speaker_means(correct: list[bool], chosen: list[bool], per_speaker: int) -> list[list[float]]:
+    """Shares of the speakers with the value, and of those without it."""
+    means = np.reshape(np.array(correct, float), (-1, per_speaker)).mean(1)
+    is_first = np.reshape(chosen, (-1, per_speaker))[:, 0]
+    return [means[is_first].tolist(), means[~is_first].tolist()]
+
+
+def test_speakers_of_one_value_each_are_dealt_out_anew() -> None:
     correct, speakers = samples(360, 6)
-    values = ["f" if (i if crosses else s) % 3 == 0 else "m" for i, s in enumerate(speakers)]
+    values = ["f" if s % 3 == 0 else "m" for s in speakers]
     [found] = slice_differences({"gender": places(values)}, correct, speakers)
     assert (found.key, found.value, found.other) == ("gender", "f", "m")
     assert (found.total, found.other_total) == (120, 240)
     difference, stderr = ols(correct, speakers, [v == "f" for v in values])
     assert found.difference == pytest.approx(difference)
-    assert found.ci_method == "cluster-robust-t(speaker)"
-    # Student's t of 19 degrees of freedom (20 women, 40 men), or 59 where all speakers have both.
-    quantile = 2.000995 if crosses else 2.093024
-    assert found.ci_low == pytest.approx(difference - quantile * stderr, abs=1e-6)
-    assert found.ci_high == pytest.approx(difference + quantile * stderr, abs=1e-6)
+    assert found.ci_method == "permutation-t(speaker)"
+    expected = permutation_test(
+        speaker_means(correct, [v == "f" for v in values], 6),
+        lambda x, y, axis: ttest_ind(x, y, axis=axis, equal_var=False).statistic,
+        vectorized=True, n_resamples=20_000, rng=np.random.default_rng(1),
+    )  # fmt: skip
+    # The two t differ by G / (G - 1) against g / (g - 1) of each side; both orders are as good.
+    assert found.p_value == pytest.approx(expected.pvalue, abs=0.03)
     assert found.p_holm == found.p_value
+    # Quantiles of t are near those of the normal distribution, of which the sides differ.
+    for end, sign in ((found.ci_low, -1), (found.ci_high, 1)):
+        assert 1.7 < sign * (end - difference) / stderr < 2.4
+
+
+def test_samples_without_speakers_are_dealt_out_as_scipy_does() -> None:
+    correct, speakers = samples(24, 1)
+    values = ["a" if i < 11 else "b" for i in range(24)]
+    [found] = slice_differences({"k": places(values)}, correct, speakers)
+    right = np.array(correct)
+    # Of 0 and 1 alone any t falls with the number of right ones: Fisher's hypergeometric.
+    exact = hypergeom(24, right.sum(), 11)
+    tails = exact.cdf(right[:11].sum()), exact.sf(right[:11].sum() - 1)
+    assert found.ci_method == "permutation-t"
+    assert found.p_value == pytest.approx(min(1.0, 2 * min(tails)), abs=0.02)
+
+
+def test_speakers_on_both_sides_are_compared_as_statsmodels_does() -> None:
+    correct, speakers = samples(360, 6)
+    values = ["f" if i % 3 == 0 else "m" for i in range(360)]
+    [found] = slice_differences({"gender": places(values)}, correct, speakers)
+    difference, stderr = ols(correct, speakers, [v == "f" for v in values])
+    assert found.ci_method == "cluster-robust-t(speaker)"
+    # Student's t of 59 degrees of freedom.
+    assert found.ci_low == pytest.approx(difference - 2.000995 * stderr, abs=1e-6)
+    assert found.ci_high == pytest.approx(difference + 2.000995 * stderr, abs=1e-6)
+    assert found.p_value == pytest.approx(2 * student.sf(abs(difference) / stderr, 59))
+    assert found.p_holm == found.p_value
+
+
+def test_the_order_of_the_samples_does_not_matter() -> None:
+    correct, speakers = samples(360, 6)
+    values = ["f" if s % 3 == 0 else "m" for s in speakers]
+    expected = slice_differences({"gender": places(values)}, correct, speakers)
+    order = np.random.default_rng(2).permutation(360)
+    shuffled = [[part[i] for i in order] for part in (values, correct, speakers)]
+    [found] = slice_differences({"gender": places(shuffled[0])}, *shuffled[1:])
+    assert (found.p_value, found.ci_low) == pytest.approx((expected[0].p_value, expected[0].ci_low))
 
 
 def test_an_interval_without_0_is_a_p_value_below_5_percent() -> None:
@@ -97,7 +146,7 @@ def test_samples_of_no_value_stay_out() -> None:
     known = {name: chosen for name, chosen in places(values).items() if name != "?"}
     [found] = slice_differences({"gender": known}, correct, speakers)
     assert found.difference == pytest.approx(np.mean(correct[:100]) - np.mean(correct[100:220]))
-    assert found.ci_method == "robust-t"
+    assert found.ci_method == "permutation-t"
 
 
 def test_too_few_speakers_have_a_difference_and_no_interval() -> None:
