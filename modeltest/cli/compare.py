@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from modeltest.cli.options import add_language
 from modeltest.errors import EXIT_INCOMPLETE, EXIT_INVALID, EXIT_OK, UsageError, one_line
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output-dir", type=Path, default=Path("outputs"), metavar="DIR", help="where runs are"
     )
+    add_language(parser, "compare.html")
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -92,16 +94,16 @@ def execute(options: argparse.Namespace) -> int:
         )
     _refuse_options_of_others(options, kind)
     if kind == "transcription":
-        return _transcripts(folders)
+        return _transcripts(folders, options)
     if kind == "performance":
-        return _sweeps(folders, options.tolerance)
+        return _sweeps(folders, options)
     return _accuracy(folders, options)
 
 
 def _power(options: argparse.Namespace) -> int:
     from modeltest.reports.comparison.power_text import MARGINS, power_text
 
-    if any(_is_given(options, name) for name in ("first", "other_model", "tolerance")):
+    if any(_is_given(options, name) for name in ("first", "other_model", "tolerance", "lang")):
         raise UsageError("--power compares no runs; give it alone or with --margin")
     print(power_text(MARGINS if options.margin is None else (options.margin / 100,)))
     return EXIT_OK
@@ -120,26 +122,42 @@ def _accuracy(folders: Sequence[Path], options: argparse.Namespace) -> int:
     first, second = map(_evaluation, folders)
     comparison = compare_accuracy(first, second, margin / 100, options.other_model)
     print(accuracy_text(comparison, terminal_columns()))
-    print(f"\n{path_lines(write_comparison(comparison, options.output_dir))}")
+    paths = write_comparison(comparison, (first[0], second[0]), options.output_dir, options.lang)
+    print(f"\n{path_lines(paths)}")
     return _EXIT_CODES[comparison.outcome]
 
 
-def _sweeps(folders: Sequence[Path], tolerance_percent: float | None) -> int:
+def _sweeps(folders: Sequence[Path], options: argparse.Namespace) -> int:
     from modeltest.reports.comparison.sweeps import compare_sweeps
+    from modeltest.reports.comparison.sweeps_html import write_sweep_page
     from modeltest.reports.comparison.sweeps_text import comparison_text
+    from modeltest.reports.console import path_lines
+    from modeltest.runlog.layout import check_writable
 
-    tolerance = _TOLERANCE_PERCENT if tolerance_percent is None else tolerance_percent
+    check_writable(options.output_dir)
+    tolerance = _TOLERANCE_PERCENT if options.tolerance is None else options.tolerance
     first, second = map(_sweep, folders)
     comparison = compare_sweeps(first, second, tolerance / 100)
     print(comparison_text(comparison))
+    paths = write_sweep_page(comparison, (first, second), options.output_dir, options.lang)
+    print(f"\n{path_lines(paths)}")
     return _EXIT_CODES[comparison.outcome]
 
 
-def _transcripts(folders: Sequence[Path]) -> int:
+def _transcripts(folders: Sequence[Path], options: argparse.Namespace) -> int:
     from modeltest.reports.comparison.transcripts import compare_transcripts, transcripts_text
+    from modeltest.reports.comparison.transcripts_html import write_transcripts_page
+    from modeltest.reports.console import path_lines
+    from modeltest.runlog.layout import check_writable
 
+    check_writable(options.output_dir)
     first, second = map(_evaluation, folders)
-    print(transcripts_text(compare_transcripts(first, second)))
+    comparison = compare_transcripts(first, second)
+    print(transcripts_text(comparison))
+    paths = write_transcripts_page(
+        comparison, (first[0], second[0]), options.output_dir, options.lang
+    )
+    print(f"\n{path_lines(paths)}")
     return EXIT_OK
 
 

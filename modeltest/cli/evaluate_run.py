@@ -12,6 +12,7 @@ from decimal import Decimal
 from modeltest.audio.workers import DecodeWorkers
 from modeltest.cli.evaluate_plan import Job
 from modeltest.cli.options import started_as
+from modeltest.cli.outcome import indexed_if_it_fails
 from modeltest.cli.run_file_log import run_file_log
 from modeltest.cli.signals import Interrupted
 from modeltest.cli.tensor_parallel import dismiss_ranks
@@ -75,7 +76,11 @@ def run(job: Job, options: argparse.Namespace, progress: Progress, workers: Deco
             start_run(place, manifest)
             before = read_run(place.run_folder)
         work = _work(job, before, options.fail_on_error)
-        with run_file_log(place.run_folder) as log, open_segment(place.run_folder) as segment:
+        with (
+            indexed_if_it_fails(place.run_folder),
+            run_file_log(place.run_folder) as log,
+            open_segment(place.run_folder) as segment,
+        ):
             for line in (f"started: {shlex.join(started_as(options))}", *job.lines):
                 log.info("%s", line)
             try:

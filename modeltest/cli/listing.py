@@ -15,6 +15,7 @@ from modeltest.errors import EXIT_OK, one_line
 
 if TYPE_CHECKING:
     from modeltest.reports.run import Run
+    from modeltest.runlog.parity_check import ParityCheck
     from modeltest.settings.paths import Kind
 
 HELP = "list models, tasks or runs"
@@ -28,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         nargs="?",
         choices=("models", "tasks", "runs"),
-        help="what to list (default: models and tasks)",
+        help="what to list; runs: of eval, perf and parity, newest first (default: models and "
+        "tasks)",
     )
     parser.add_argument(
         "--output-dir", type=Path, default=Path("outputs"), metavar="DIR", help="where runs are"
@@ -95,11 +97,11 @@ class ListedRun:
     Attributes:
         started: Local date and time, to the minute.
         run_id: Its id.
-        task: The task's name, or `perf`.
+        task: The task's name, or `perf` or `parity`.
         model: The model's name.
         device: `NPU`, `GPU`, `CPU` or `SERVICE`.
         headline: The one number that stands for it, with its interval.
-        state: The verdict's word, or `running`.
+        state: The verdict's word, or `running`; of parity `PASS` or `FAIL`.
         done: Samples or blocks that are done, of all.
         folder: Where it lies.
         to_continue: The command that continues it; empty where there is nothing to continue.
@@ -148,15 +150,18 @@ def _runs(output_dir: Path) -> Iterator[ListedRun]:
     from modeltest.errors import DataError
     from modeltest.reports.run import open_run
     from modeltest.runlog.find import run_folders
+    from modeltest.runlog.layout import MANIFEST_NAME
     from modeltest.runlog.lock import is_locked
+    from modeltest.runlog.parity_check import read_parity
 
-    for folder in run_folders(output_dir):
+    for folder in run_folders(output_dir, with_parity=True):
         try:
-            run = open_run(folder)
+            if (folder / MANIFEST_NAME).is_file():
+                yield listed(open_run(folder), is_locked(folder))
+            else:
+                yield listed_parity(read_parity(folder))
         except DataError as error:
             print(f"warning: {one_line(str(error))}", file=sys.stderr)
-            continue
-        yield listed(run, is_locked(folder))
 
 
 def listed(run: Run, is_running: bool) -> ListedRun:
@@ -170,7 +175,7 @@ def listed(run: Run, is_running: bool) -> ListedRun:
     task = manifest["task"]["name"] if run.command == "eval" else "perf"
     state = "running" if is_running else run.verdict.validity
     return ListedRun(
-        started=one_line(str(manifest["started"])[:16].replace("T", " ")),
+        started=_to_the_minute(str(manifest["started"])),
         run_id=one_line(run.run_id),
         task=one_line(task),
         model=one_line(manifest["model"]["name"]),
@@ -181,6 +186,27 @@ def listed(run: Run, is_running: bool) -> ListedRun:
         folder=one_line(str(run.folder)),
         to_continue=_to_continue(run) if state == "INCOMPLETE" else "",
     )
+
+
+def listed_parity(check: ParityCheck) -> ListedRun:
+    """A check of `modeltest parity` in words; it ends whole or leaves nothing to continue."""
+    is_counted = check.num_outside is not None
+    return ListedRun(
+        started=_to_the_minute(check.started),
+        run_id=one_line(check.folder.name),
+        task="parity",
+        model=one_line(check.model),
+        device=one_line(check.device),
+        headline=f"{check.num_outside} of {check.num_stages} stages outside" if is_counted else "-",
+        state=check.outcome,
+        done=f"{check.num_samples - check.num_failed}/{check.num_samples}",
+        folder=one_line(str(check.folder)),
+        to_continue="",
+    )
+
+
+def _to_the_minute(started: str) -> str:
+    return one_line(started[:16].replace("T", " "))
 
 
 def _to_continue(run: Run) -> str:

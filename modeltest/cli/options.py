@@ -96,6 +96,15 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_language(parser: argparse.ArgumentParser, page: str) -> None:
+    """Declares `--lang`, the language of a page."""
+    parser.add_argument(
+        "--lang",
+        choices=("en", "zh"),
+        help=f"language of {page} (default: what the reader's browser prefers)",
+    )
+
+
 def started_as(options: argparse.Namespace) -> list[str]:
     """The command line that the options are of; of the Python interface one that says the same."""
     return getattr(options, "started_as", None) or sys.argv

@@ -5,13 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from modeltest.errors import EXIT_INCOMPLETE, EXIT_INVALID, EXIT_OK, StorageError, UsageError
+from modeltest.errors import (
+    EXIT_INCOMPLETE,
+    EXIT_INVALID,
+    EXIT_OK,
+    ModeltestError,
+    StorageError,
+    UsageError,
+    one_line,
+)
 
 if TYPE_CHECKING:
     from modeltest.records import ValidityName
@@ -101,7 +109,8 @@ def write_outcome(
 
     Args:
         run_folder: The run, of `modeltest eval` or `modeltest perf`.
-        add_index_line: Enter the run in `index.csv`; rebuilding reports must not.
+        add_index_line: Enter the run in `index.csv`, also where this fails; rebuilding reports
+            must not.
         page: What is wanted of report.html.
 
     Raises:
@@ -111,14 +120,49 @@ def write_outcome(
 
     measured = read_manifest(run_folder).get("command") == "perf"
     outcome = _sweep_outcome if measured else _accuracy_outcome
-    with _reports_of(run_folder):
+    indexed = indexed_if_it_fails(run_folder) if add_index_line else nullcontext()
+    with indexed, _reports_of(run_folder):
         shown, validity, add_to_index = outcome(run_folder, page)
-    if add_index_line and validity != "INCOMPLETE":  # one line per run, at its end
-        try:
-            add_to_index()
-        except OSError as error:  # the run and its reports are whole without it
-            print(f"modeltest: warning: not entered in index.csv: {error}", file=sys.stderr)
+    if add_index_line:
+        _enter(add_to_index)
     return Outcome(shown, validity)
+
+
+@contextmanager
+def indexed_if_it_fails(run_folder: Path) -> Iterator[None]:
+    """Where work on a run does not end, says so in `index.csv`; what ended it is raised on.
+
+    A run is entered again, in that line's place, when it was continued to its end.
+    """
+    try:
+        yield
+    except BaseException as error:
+        _enter(partial(_enter_as_incomplete, run_folder, _what_ended_it(error)))
+        raise
+
+
+def _enter_as_incomplete(run_folder: Path, reason: str) -> None:
+    from modeltest.reports.index import append_row, incomplete_row
+    from modeltest.runlog.manifest import read_manifest
+
+    append_row(*incomplete_row(read_manifest(run_folder), run_folder, reason))
+
+
+def _what_ended_it(error: BaseException) -> str:
+    from modeltest.cli.signals import Interrupted
+
+    if isinstance(error, (Interrupted, KeyboardInterrupt)):
+        return f"interrupted by {str(error) or 'SIGINT'}"
+    return str(error) if isinstance(error, ModeltestError) else f"{type(error).__name__}: {error}"
+
+
+def _enter(add_to_index: Callable[[], None]) -> None:
+    """Enters a run in the index; the run and its reports are whole without it."""
+    try:
+        add_to_index()
+    except (OSError, ModeltestError) as error:
+        why = one_line(str(error))
+        print(f"modeltest: warning: not entered in index.csv: {why}", file=sys.stderr)
 
 
 def _accuracy_outcome(run_folder: Path, page: PageOptions) -> _Outcome:
@@ -132,6 +176,7 @@ def _accuracy_outcome(run_folder: Path, page: PageOptions) -> _Outcome:
     )
     from modeltest.reports.files import add_to_index, write_reports
     from modeltest.reports.page.choice import PageChoice
+    from modeltest.reports.published import published_lines
     from modeltest.reports.summary import summarise
     from modeltest.reports.terminal import fold, terminal_columns
     from modeltest.runlog.run_log import read_run
@@ -141,10 +186,15 @@ def _accuracy_outcome(run_folder: Path, page: PageOptions) -> _Outcome:
     clips = embedded_clips(run) if page.embed_audio else None
     paths = write_reports(run, summary, PageChoice(page.language, clips))
     _warn_of_size(paths["report"])
-    shown = (
-        f"{verdict_line(summary, columns)}\n\n{result_table(summary)}\n\n"
-        f"{fold(method_line(summary), columns)}\n{fold(speed_line(summary), columns)}\n\n"
-        f"{path_lines(paths)}"
+    published = [fold(line, columns, "    ") for line in published_lines(run.manifest).splitlines()]
+    shown = "\n\n".join(
+        [
+            verdict_line(summary, columns),
+            result_table(summary),
+            f"{fold(method_line(summary), columns)}\n{fold(speed_line(summary), columns)}",
+            *(["\n".join(published)] if published else []),
+            path_lines(paths),
+        ]
     )
     return shown, summary.verdict.validity, partial(add_to_index, run, summary)
 

@@ -207,10 +207,10 @@ def _write(job: Job, comparison: Comparison, place: ParityPlace) -> None:
     """The tables, what they were made of, and the line in the index."""
     import json
 
-    from modeltest.reports.files import append_row
+    from modeltest.reports.index import append_row
     from modeltest.reports.parity import comparison_facts, index_row, samples_csv, stages_csv
     from modeltest.runlog.atomic import write_atomically
-    from modeltest.runlog.layout import refuse_links
+    from modeltest.runlog.layout import PARITY_NAME, refuse_links
     from modeltest.runner.start import make_run_folder
 
     refuse_links(place.output_dir, place.run_folder)
@@ -220,7 +220,7 @@ def _write(job: Job, comparison: Comparison, place: ParityPlace) -> None:
     for name, content in (
         ("parity.csv", stages_csv(place.run_id, comparison)),
         ("parity_samples.csv", samples_csv(place.run_id, comparison)),
-        ("parity.json", text.encode() + b"\n"),
+        (PARITY_NAME, text.encode() + b"\n"),
     ):
         write_atomically(place.run_folder / name, content)
     path = str(place.run_folder.relative_to(place.output_dir))

@@ -270,6 +270,7 @@ def _make_job(options: argparse.Namespace, progress: Progress) -> Job:
 
 
 def _run(job: Job, options: argparse.Namespace, progress: Progress) -> None:
+    from modeltest.cli.outcome import indexed_if_it_fails
     from modeltest.cli.run_file_log import run_file_log
     from modeltest.runlog.layout import LOG_FOLDER, refuse_links
     from modeltest.runlog.lock import locked
@@ -290,7 +291,11 @@ def _run(job: Job, options: argparse.Namespace, progress: Progress) -> None:
             start_run(job.place, manifest)
         before = read_sweep(folder)
         refuse_another_run(before.manifest, manifest)
-        with run_file_log(folder) as log, open_segment(folder) as segment:
+        with (
+            indexed_if_it_fails(folder),
+            run_file_log(folder) as log,
+            open_segment(folder) as segment,
+        ):
             for line in (f"started: {shlex.join(started_as(options))}", *job.lines):
                 log.info("%s", line)
             _measure(job, what_is_logged(before), segment, progress)

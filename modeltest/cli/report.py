@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from modeltest.cli.options import add_language
+
 HELP = "rebuild every report of a run from its log, byte for byte"
 
 
@@ -20,11 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="rescue the whole records of a damaged log first; the damaged file is kept",
     )
-    parser.add_argument(
-        "--lang",
-        choices=("en", "zh"),
-        help="language of report.html (default: what the reader's browser prefers)",
-    )
+    add_language(parser, "report.html")
     parser.add_argument(
         "--embed-audio",
         action="store_true",

@@ -10,14 +10,11 @@ from modeltest.errors import DataError, StorageError, UsageError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeVar
 
-    from modeltest.reports.rescore import Published, Rule
+    from modeltest.reports.rescore import Rule
     from modeltest.runlog.run_log import RunContent
     from modeltest.tasks.answers import Choice
     from modeltest.tasks.rules import ReadAnswer
-
-    Made = TypeVar("Made")
 
 HELP = "score a run's stored replies by other tools' answer rules; asks no model"
 
@@ -54,10 +51,10 @@ def execute(options: argparse.Namespace) -> int:
     _refuse_unknown(options.rule)
     folder = find_run(options.run, options.output_dir)
     run = read_run(folder)
-    choices, published = _choices(run), _published(run)
+    choices = _choices(run)
     summary = summarise(run)
     task_rule = str(run.manifest["task"]["settings"].get("answer", OURS))
-    rescored = rescore(run, _rules(choices), task_rule, published)
+    rescored = rescore(run, _rules(choices), task_rule)
     try:
         paths = write_tables(run, summary, rescored)
     except OSError as error:
@@ -111,30 +108,13 @@ def _choices(run: RunContent) -> tuple[Choice, ...]:
             f"{run.folder}: is a run of {name}, a transcription task without options; give a run "
             "of a multiple-choice task"
         )
-    found = _recorded(run, "choices", ChoiceSettings)
+    items: Any = run.manifest["task"]["settings"].get("choices", [])
+    try:
+        found = [ChoiceSettings(**item) for item in items]
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{run.folder}: task.settings.choices of its manifest cannot be used; is it a run?"
+        ) from error
     if [choice.label for choice in found] != labels:
         raise DataError(f"{run.folder}: its choices are not those of its labels; is it a run?")
     return tuple(Choice(each.letter, each.label, each.text, each.words) for each in found)
-
-
-def _published(run: RunContent) -> list[Published]:
-    from modeltest.reports.rescore import Published
-    from modeltest.settings.task_schema import PublishedSettings
-
-    found = _recorded(run, "published", PublishedSettings)
-    return [Published(each.value, each.model, each.source, each.note) for each in found]
-
-
-def _recorded(run: RunContent, key: str, kind: Callable[..., Made]) -> list[Made]:
-    """A list of the task's settings as the manifest has them, which may be anything.
-
-    Raises:
-        DataError: It is not what such settings can be.
-    """
-    items: Any = run.manifest["task"]["settings"].get(key, [])
-    try:
-        return [kind(**item) for item in items]
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"{run.folder}: task.settings.{key} of its manifest cannot be used; is it a run?"
-        ) from error

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from modeltest.reports.csv_files import (
-    INDEX_COLUMNS,
     NUM_OF_A_PAIR,
     confusion_csv,
-    csv_bytes,
     index_row,
     pairs_csv,
     result_csv,
@@ -21,6 +15,7 @@ from modeltest.reports.csv_files import (
     slices_csv,
 )
 from modeltest.reports.html import report_html, with_clips
+from modeltest.reports.index import append_row
 from modeltest.reports.page.choice import PageChoice
 from modeltest.reports.summary import Summary
 from modeltest.reports.text import output_text
@@ -79,30 +74,7 @@ def _page(run: RunContent, summary: Summary, choice: PageChoice) -> bytes | Iter
 
 
 def add_to_index(run: RunContent, summary: Summary) -> None:
-    """Appends the run's line to `index.csv`, once; runs that end together do not mix lines."""
+    """Enters the run's line in `index.csv`, in place of one that says it was interrupted."""
     place = place_from(run.manifest, run.folder)
     row = index_row(run, summary, str(place.run_folder.relative_to(place.output_dir)))
     append_row(place.index_file, row)
-
-
-def append_row(index_file: Path, row: Mapping[str, Any]) -> None:
-    """Appends a line to an `index.csv`, unless it is there already.
-
-    Raises:
-        OSError: The disk refused, or the file is a link.
-    """
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-    descriptor = os.open(index_file, flags, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        size = os.fstat(descriptor).st_size
-        line = csv_bytes(INDEX_COLUMNS, [row], header=size == 0)
-        if b"\n" + line in os.pread(descriptor, size, 0):
-            return  # the command was killed behind this line and resumed
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":
-            line = b"\r\n" + line  # a torn line stays alone
-        if os.write(descriptor, line) != len(line):
-            raise OSError(errno.ENOSPC, "no space left for a whole line", str(index_file))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

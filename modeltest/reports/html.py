@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from modeltest.errors import one_line
 from modeltest.metrics.class_figures import OF_CLASS
 from modeltest.metrics.confusion import Confusion
-from modeltest.records import Aggregate, Verdict
+from modeltest.records import Aggregate
 from modeltest.reports.console import interval, percent
 from modeltest.reports.page.clips import EmbeddedClip, embedded_elements
 from modeltest.reports.page.sample_columns import SampleColumns, sample_columns
 from modeltest.reports.page.texts import Language, Texts, make_texts
 from modeltest.reports.page.timing import timing_plot
+from modeltest.reports.published import published_values
 from modeltest.reports.summary import Summary
 from modeltest.runlog.run_log import RunContent
 
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 _PAGE_FOLDER = _FOLDER / "page"
+TABLE_SCRIPTS = ("frame.js", "view.js", "table.js", "detail.js", "player.js")
+"""What a page with a table of samples needs besides the script that describes its columns."""
+_WORDS_OF: Mapping[str, tuple[str, ...]] = {
+    "performance": ("perf.",),
+    "comparison": ("compare.", "perf."),
+}
 _HEAT_STEPS = 6
 _BAR_LEFT, _BAR_WIDTH = 10, 100
 _STATUSES = {"c": "correct", "w": "wrong", "u": "unparsed", "e": "error", "a": "answered"}
@@ -48,7 +55,25 @@ def report_html(
         language: See `modeltest.reports.page.texts.make_texts`.
         clips_are_embedded: `with_clips` adds the clips, the page links no files.
     """
-    columns = sample_columns(run, clips_are_embedded)
+    return framed_page(
+        "report.html.j2",
+        verdict=summary.verdict,
+        manifest=run.manifest,
+        texts=make_texts(language),
+        scripts=(*TABLE_SCRIPTS, "samples.js"),
+        run=run,
+        percent=percent,
+        interval=interval,
+        points=_points,
+        published=published_values(run.manifest),
+        timing=timing_plot(run),
+        **_figures(summary),
+        **_samples(sample_columns(run, clips_are_embedded)),
+    )
+
+
+def _figures(summary: Summary) -> dict[str, Any]:
+    """What the template names of a run's figures."""
     name, headline = summary.headline
     rates, metrics = summary.rates, _metrics(summary.rates)
     rows = [
@@ -56,31 +81,27 @@ def report_html(
         | {"subset": subset, "bar": _bar(summary.value(subset, name))}
         for subset in dict.fromkeys(aggregate.subset for aggregate in rates)
     ]
-    return framed_page(
-        "report.html.j2",
-        verdict=summary.verdict,
-        manifest=run.manifest,
-        texts=make_texts(language),
-        scripts=("frame.js", "table.js", "detail.js", "player.js", "samples.js"),
-        run=run,
-        summary=summary,
-        headline={"name": name, "aggregate": headline},
-        percent=percent,
-        interval=interval,
-        confusion=_confusion_table(summary.confusion) if summary.confusion else None,
-        rows=rows,
-        metrics=metrics,
-        has_forest=any(row["bar"] for row in rows),
-        classes=_class_rows(summary),
-        class_metrics=OF_CLASS,
-        points=_points,
-        speed=summary.speed,
-        timing=timing_plot(run),
-        slices=columns.subsets,
-        statuses=_status_counts(columns),
-        num_shown=columns.num_shown,
-        samples_json=_script_json(columns.content),
-    )
+    return {
+        "summary": summary,
+        "headline": {"name": name, "aggregate": headline},
+        "confusion": _confusion_table(summary.confusion) if summary.confusion else None,
+        "rows": rows,
+        "metrics": metrics,
+        "has_forest": any(row["bar"] for row in rows),
+        "classes": _class_rows(summary),
+        "class_metrics": OF_CLASS,
+        "speed": summary.speed,
+    }
+
+
+def _samples(columns: SampleColumns) -> dict[str, Any]:
+    """What it names of the samples; the columns, of a long run larger than all else, go here."""
+    return {
+        "slices": columns.subsets,
+        "statuses": _status_counts(columns),
+        "num_shown": columns.num_shown,
+        "samples_json": script_json(columns.content),
+    }
 
 
 def with_clips(page: bytes, clips: Iterable[EmbeddedClip]) -> Iterator[bytes]:
@@ -94,37 +115,30 @@ def with_clips(page: bytes, clips: Iterable[EmbeddedClip]) -> Iterator[bytes]:
 def framed_page(
     template: str,
     *,
-    verdict: Verdict,
-    manifest: Mapping[str, Any],
     texts: Texts,
     scripts: Sequence[str] = ("frame.js",),
     filters: Mapping[str, Callable[..., Any]] | None = None,
     **values: Any,
 ) -> bytes:
-    """A page in the frame of all pages: verdict first, switches, the manifest last.
+    """A page in the frame of all pages: verdict first, switches, manifest last.
 
     Args:
         template: File below the folder of reports.
-        verdict: What the figures are good for.
-        manifest: Of the run.
         texts: The page's words.
         scripts: Files below `page/`, in this order.
         filters: Further filters of the template.
-        values: What else the template names.
+        values: What else the template names; the frame itself names `verdict` and `manifest`
+            where a template does not say otherwise.
     """
     style = (_PAGE_FOLDER / "page.css").read_text(encoding="utf-8")
     script = "".join(
         (_PAGE_FOLDER / name).read_text(encoding="utf-8") for name in (*scripts, "start.js")
     )
-    manifest_text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=True)
-    page = _template(template, **(filters or {})).render(
+    page = _template(template, json_lines=_json_lines, **(filters or {})).render(
         **_words(texts),
         **values,
-        verdict=verdict,
-        manifest=manifest,
-        manifest_lines=manifest_text.split("\n"),
         texts=texts,
-        texts_json=_script_json(texts.of_page(is_sweep=template.startswith("performance/"))),
+        texts_json=script_json(texts.of_page(_WORDS_OF.get(Path(template).parts[0], ()))),
         style=_markup(style),
         script=_markup(script),
         policy=_policy(style, script),
@@ -152,6 +166,10 @@ def _template(name: str, **filters: Callable[..., Any]) -> jinja2.Template:
 def _shown(value: Any) -> Any:
     is_text = isinstance(value, str) and not hasattr(value, "__html__")
     return one_line(value) if is_text else value
+
+
+def _json_lines(manifest: Mapping[str, Any]) -> list[str]:
+    return json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=True).split("\n")
 
 
 def _words(texts: Texts) -> dict[str, Callable[..., Any]]:
@@ -200,7 +218,7 @@ def _source(text: str) -> str:
     return f"sha256-{base64.b64encode(digest).decode()}"
 
 
-def _script_json(value: Any) -> Any:
+def script_json(value: Any) -> Any:
     """JSON inside a script element; nothing in it can end the element or start another."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&":

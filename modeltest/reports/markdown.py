@@ -17,6 +17,7 @@ from modeltest.reports.console import of_all_classes, percent, result_cells
 from modeltest.reports.headline import Headline, accuracy_headline, sweep_headline
 from modeltest.reports.performance.console import point_cells, point_headers
 from modeltest.reports.performance.summary import SweepSummary
+from modeltest.reports.published import NOT_A_GATE, published_values
 from modeltest.reports.summary import Summary
 from modeltest.runlog.run_log import RunContent
 from modeltest.runlog.sweep_log import SweepContent
@@ -55,6 +56,7 @@ def accuracy_markdown(run: RunContent, summary: Summary) -> str:
         *_verdict(summary.verdict),
         f"{_headline(accuracy_headline(summary))}; {', '.join([samples, *means])}.",
         _table(headers, rows),
+        *_published(manifest),
         *_origin(manifest, facts),
     ]
     return "\n\n".join(parts)
@@ -125,6 +127,12 @@ def _headline(headline: Headline) -> str:
 def _table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = [headers, ["---", *["---:"] * (len(headers) - 1)], *(map(shown, row) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _published(manifest: Mapping[str, Any]) -> list[str]:
+    rows = [(each.percent, each.model, each.where) for each in published_values(manifest)]
+    head = f"{NOT_A_GATE[0].upper()}{NOT_A_GATE[1:]}."
+    return [head, _table(("acc %", "model", "source"), rows)] if rows else []
 
 
 def _origin(manifest: Mapping[str, Any], facts: Mapping[str, str]) -> list[str]:

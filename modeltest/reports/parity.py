@@ -122,6 +122,8 @@ def comparison_facts(comparison: Comparison) -> dict[str, Any]:
         "tolerance_data_type": comparison.tolerances.data_type,
         "num_samples": len(comparison.samples),
         "num_failed": len(comparison.failed),
+        "num_stages": len(comparison.stages),
+        "num_outside": _num_outside(comparison),
         "num_flips": sum(sample.flip is not None for sample in comparison.samples),
         "num_first_token_flips": sum(s.first_token_flipped for s in comparison.samples),
         "num_answer_flips": sum(sample.answer_flipped for sample in comparison.samples),
@@ -130,16 +132,19 @@ def comparison_facts(comparison: Comparison) -> dict[str, Any]:
 
 def index_row(run: str, comparison: Comparison, columns: Mapping[str, Any]) -> dict[str, Any]:
     """The check's line in `index.csv`; the headline is how many stages are outside."""
-    outside = sum(not stage.is_within for stage in comparison.stages)
     return {
         **columns,
         "run": run,
         "metric": "stages_outside_tolerance",
-        "value": outside,
+        "value": _num_outside(comparison),
         "total": len(comparison.samples),
         "validity": comparison.outcome,
         "reasons": "" if comparison.outcome == "PASS" else _reason(comparison),
     }
+
+
+def _num_outside(comparison: Comparison) -> int:
+    return sum(not stage.is_within for stage in comparison.stages)
 
 
 def _reason(comparison: Comparison) -> str:

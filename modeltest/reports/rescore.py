@@ -45,23 +45,6 @@ class Rule:
     own_truth: Callable[[str], str | None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What somebody published for the run's task, as its settings recorded it.
-
-    Attributes:
-        value: Accuracy, a fraction.
-        model: Whose it is.
-        source: Where it was published.
-        note: What else a reader has to know, or empty.
-    """
-
-    value: float
-    model: str
-    source: str
-    note: str
-
-
 @dataclass(slots=True)
 class RuleCount:
     """What one rule makes of the replies; failed samples are never right and never unparsed.
@@ -96,7 +79,6 @@ class Rescored:
         total: Samples in the log.
         errors: Those that failed.
         num_read_otherwise: Answers in the log that the task's rule would not read today.
-        published: For the task.
     """
 
     rules: tuple[Rule, ...]
@@ -105,7 +87,6 @@ class Rescored:
     total: int
     errors: int
     num_read_otherwise: int
-    published: tuple[Published, ...]
 
     @property
     def ours(self) -> str:
@@ -125,16 +106,13 @@ class Rescored:
         return own / self.total if own is not None and self.total else None
 
 
-def rescore(
-    run: RunContent, rules: Sequence[Rule], task_rule: str, published: Sequence[Published]
-) -> Rescored:
+def rescore(run: RunContent, rules: Sequence[Rule], task_rule: str) -> Rescored:
     """Reads every stored reply by every rule, in one pass over the log.
 
     Args:
         run: Of a multiple-choice task.
         rules: Ours first.
         task_rule: The name of the rule by which the task is scored.
-        published: For the task.
     """
     counts = {rule.name: RuleCount() for rule in rules}
     folder = _clip_folder(run.manifest)
@@ -154,7 +132,6 @@ def rescore(
         total=total,
         errors=errors,
         num_read_otherwise=num_read_otherwise,
-        published=tuple(published),
     )
 
 

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from modeltest.errors import one_line
 from modeltest.reports.console import COLUMNS, verdict_line
+from modeltest.reports.published import published_lines
 from modeltest.reports.rescore import Rescored
 from modeltest.reports.summary import Summary
 from modeltest.reports.terminal import shortened, table
 from modeltest.runlog.run_log import RunContent
 
 _LONGEST_REPLY = 40
+_NOTHING_PUBLISHED = "published for this prompt: no figure is known (docs/protocols.md has others')"
 
 
 def rescored_text(
@@ -29,7 +31,7 @@ def rescored_text(
     names = list(dict.fromkeys((rescored.ours, *chosen)))
     parts = [verdict_line(summary), _figures_table(rescored, names), _legend(rescored, names)]
     parts.append(_pairs_table(rescored) if rule is None else _examples(run, rescored, rule))
-    parts.append(_published_lines(rescored))
+    parts.append(published_lines(run.manifest) or _NOTHING_PUBLISHED)
     return "\n\n".join(part for part in parts if part)
 
 
@@ -103,17 +105,6 @@ def _examples(run: RunContent, rescored: Rescored, rule: str) -> str:
         head += f", the first {len(rows)}"
     headers = ("sample", "truth", rescored.ours, rule, "reply")
     return f"{head}\n{table([headers], rows, set(range(len(headers))), None)}"
-
-
-def _published_lines(rescored: Rescored) -> str:
-    if not rescored.published:
-        return "published for this prompt: no figure is known (docs/protocols.md has others')"
-    lines = ["published for this prompt, to look at; no verdict depends on it:"]
-    for each in rescored.published:
-        note = f" ({each.note})" if each.note else ""
-        shown = f"{_percent(each.value)} %  {each.model}: {each.source}{note}"
-        lines.append(f"  {one_line(shown)}")
-    return "\n".join(lines)
 
 
 def _percent(value: float | None) -> str:

@@ -45,9 +45,6 @@ class Summary:
         confusion: Truth against answer; None where any text may be right.
         num_done: Samples in the log.
         num_planned: Samples that the manifest names.
-        num_wrong: Samples that are not correct; where nobody knows what is, those without an
-            answer.
-        wrong: Places of the first of them among the run's samples.
         slice_differences: Accuracy of one value of a slice less that of another; none where
             any text may be right.
     """
@@ -57,8 +54,6 @@ class Summary:
     confusion: Confusion | None
     num_done: int
     num_planned: int
-    num_wrong: int = 0
-    wrong: tuple[int, ...] = ()
     slice_differences: tuple[SliceDifference, ...] = ()
 
     def value(self, subset: str, metric: str) -> Aggregate | None:
@@ -109,8 +104,6 @@ def summarise(run: RunContent) -> Summary:
         confusion=tally.confusion(labels) if labels else None,
         num_done=len(run.samples),
         num_planned=run.manifest["data"]["num_samples"],
-        num_wrong=tally.num_wrong,
-        wrong=tuple(tally.wrong),
         slice_differences=_slice_differences(run, tally) if labels else (),
     )
 

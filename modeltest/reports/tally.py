@@ -11,7 +11,6 @@ from modeltest.metrics.confusion import Confusion, confusion
 from modeltest.records import Score
 from modeltest.reports.clip_notes import ClipNotes
 
-MAX_WRONG_SHOWN = 500
 AGE = "age"
 
 
@@ -47,9 +46,6 @@ class Tally:
         num_cut: Samples that were cut to what the model hears.
         clip_notes: What else was noted of clips.
         has_option_logits: The backend gave the options' logits.
-        num_wrong: Samples that are not correct, or have no answer where nobody knows the right
-            one.
-        wrong: Places of the first of them.
     """
 
     has_labels: bool
@@ -62,8 +58,6 @@ class Tally:
     num_cut: int = 0
     clip_notes: ClipNotes = field(default_factory=ClipNotes)
     has_option_logits: bool = False
-    num_wrong: int = 0
-    wrong: list[int] = field(default_factory=list)
 
     def add(self, place: int, record: Mapping[str, Any]) -> None:
         """Counts one sample, the next after those before."""
@@ -81,10 +75,6 @@ class Tally:
         self.num_cut += any("truncated" in clip["note"] for clip in record["clips"])
         self.clip_notes.add(record["clips"])
         self.has_option_logits |= bool(record["response"].get("option_logits"))
-        if not (score.correct if record["truth"] else score.answer is not None):
-            self.num_wrong += 1
-            if len(self.wrong) < MAX_WRONG_SHOWN:
-                self.wrong.append(place)
 
     def chosen(self, places: Iterable[int]) -> Outcomes:
         """The outcomes of these samples."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from modeltest.errors import DataError, one_line
 
 MANIFEST_NAME = "manifest.json"
+PARITY_NAME = "parity.json"
 LOG_FOLDER = "log"
 
 

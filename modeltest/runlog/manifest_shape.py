@@ -20,6 +20,7 @@ _OPTIONAL_TEXT, _OPTIONAL_TRUTH = "text or null", "true, false or null"
 _TRUTH, _SECONDS, _SIZES = "true or false", "a number of seconds", "a list of counts from 1"
 _CLIPS = "a list of clips"
 _PROBES = "lists of counts by name, or nothing"
+_PUBLISHED = "a list of published shares with their sources, or nothing"
 # Manifests of before it was thought of lack it.
 _NEW_TEXT, _NEW_TRUTH = "text, null or nothing", "true, false or nothing"
 
@@ -52,6 +53,7 @@ _EVAL: Mapping[str, str] = {
     "task.settings.version": _TEXT,
     "task.settings.metrics": _TEXTS,
     "task.settings.slices.by": _TEXTS,
+    "task.settings.published": _PUBLISHED,
     "model.settings.attention": _TEXT,
     "packages.torch": _OPTIONAL_TEXT,
     "packages.transformers": _OPTIONAL_TEXT,
@@ -147,6 +149,8 @@ def _is(value: Any, wanted: str) -> bool:
         return value is ... or (
             isinstance(value, Mapping) and all(map(_are_counts, value.values()))
         )
+    if wanted == _PUBLISHED:
+        return value is ... or (isinstance(value, list) and all(map(_is_published, value)))
     if wanted == _SECONDS:
         return is_seconds(value)
     kinds: dict[str, tuple[type, ...]] = {
@@ -165,6 +169,21 @@ def _are_counts(value: object) -> bool:
     return isinstance(value, list) and all(map(is_count, value))
 
 
+def _is_published(each: object) -> bool:
+    if not isinstance(each, Mapping):
+        return False
+    words = [each.get(name, "") for name in ("note", "model", "source")]
+    return _is_share(each.get("value")) and all(words[1:]) and all(map(_is_text, words))
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
 def _is_clip(clip: object) -> bool:
     return (
         isinstance(clip, Mapping)
@@ -175,7 +194,7 @@ def _is_clip(clip: object) -> bool:
 
 
 _LISTS: Mapping[str, Callable[[Any], bool]] = {
-    _TEXTS: lambda text: isinstance(text, str),
+    _TEXTS: _is_text,
     _SIZES: lambda size: is_count(size) and size > 0,
     _CLIPS: _is_clip,
 }

@@ -13,6 +13,12 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from modeltest.audio.decode import decode
 from modeltest.records import AudioSource
+from modeltest.reports.comparison.accuracy import compare_accuracy
+from modeltest.reports.comparison.accuracy_files import write_comparison
+from modeltest.reports.comparison.sweeps import compare_sweeps
+from modeltest.reports.comparison.sweeps_html import write_sweep_page
+from modeltest.reports.comparison.transcripts import compare_transcripts
+from modeltest.reports.comparison.transcripts_html import write_transcripts_page
 from modeltest.reports.html import report_html, with_clips
 from modeltest.reports.page.clips import EmbeddedClip
 from modeltest.reports.performance.html import performance_html
@@ -164,25 +170,141 @@ def long_report(write_page) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sweep_report(project, tmp_path_factory) -> Path:
-    """The page of the sweep that the unit tests have written down by hand."""
+def write_comparison_page(tmp_path_factory, data_folder, clips) -> Callable[..., Path]:
+    """Writes the page of two runs of so many samples.
+
+    B differs by `change(manifest, samples)`; `prepare` alters both before.
+    """
+
+    def write(
+        change: Change,
+        number: int = 60,
+        prepare: Change = lambda _manifest, _samples: None,
+        language: Any = None,
+    ) -> Path:
+        output_dir = tmp_path_factory.mktemp("out")
+        runs = []
+        for name, run_change in (("a", lambda _manifest, _samples: None), ("b", change)):
+            folder = output_dir / "day" / name
+            facts = manifest(number, data_folder, folder)
+            samples = [sample(place, clips[place % len(clips)]) for place in range(number)]
+            prepare(facts, samples)
+            facts["place"]["run_id"] = {"a": "174503-0a1b2c", "b": "181200-ffffff"}[name]
+            run_change(facts, samples)
+            run = RunContent(folder, facts, tuple(samples))
+            folder.mkdir(parents=True)
+            (folder / "report.html").write_bytes(report_html(run, summarise(run)))
+            runs.append(run)
+        comparison = compare_accuracy(*((run, summarise(run)) for run in runs), 0.01)
+        return write_comparison(comparison, tuple(runs), output_dir, language)["page"]
+
+    return write
+
+
+def say(record: dict[str, Any], label: str) -> None:
+    """Makes a sample's reply name another label."""
+    record["response"]["text"] = f"{'ABCDEF'[LABELS.index(label)]}: {label}"
+    record["score"].update(answer=label, correct=label == record["truth"])
+
+
+def change_four(facts: dict[str, Any], samples: list[dict[str, Any]]) -> None:
+    """Two regressions, an improvement, another wrong answer; on another device."""
+    say(samples[0], "sneeze")
+    say(samples[7], "cough")
+    say(samples[9], "throatclearing")  # A: sneeze
+    say(samples[19], "laughter")  # a sigh; A: cough
+    facts["device"]["name"] = "Ascend 910B4"
+    facts["place"]["dtype"] = "bf16"
+
+
+@pytest.fixture(scope="session")
+def comparison_page(write_comparison_page) -> Path:
+    """The page of two runs of sixty samples."""
+    return write_comparison_page(change_four)
+
+
+@pytest.fixture(scope="session")
+def long_comparison_page(write_comparison_page) -> Path:
+    """The page of two runs of which 3,600 samples say something else."""
+
+    def change(_facts: dict[str, Any], samples: list[dict[str, Any]]) -> None:
+        for record in samples:
+            record["response"]["error"] = ""
+            say(record, LABELS[(record["index"] + 3) % 6])
+
+    return write_comparison_page(change, 3600)
+
+
+@pytest.fixture(scope="session")
+def transcripts_page(tmp_path_factory, data_folder, clips) -> Path:
+    """The page of two runs of a transcription task: two of twelve replies are apart, one failed."""
+    output_dir = tmp_path_factory.mktemp("out")
+    runs = []
+    for name, changed in (("a", {}), ("b", {2: "they cough twice", 5: "they sneeze five times"})):
+        folder = output_dir / "day" / name
+        facts = manifest(12, data_folder, folder)
+        facts["labels"] = []
+        facts["task"]["settings"] = {
+            "kind": "transcription", "version": "1", "prompt_format": "chat",
+            "metrics": ["wer", "exact_match", "answered_rate"], "slices": {"by": ["gender"]},
+        }  # fmt: skip
+        samples = [sample(place, clips[place % len(clips)]) for place in range(12)]
+        for record in samples:
+            words = f"they {record['truth']} once"
+            said = changed.get(record["index"], words)
+            failed = name == "b" and record["index"] == 7
+            record.update(truth=words, subsets=record["subsets"][1:])
+            record["response"].update(text="" if failed else said, error="boom" if failed else "")
+            record["response"]["option_logits"] = []
+            record["score"].update(answer=said, correct=said == words)
+        runs.append(RunContent(folder, facts, tuple(samples)))
+    comparison = compare_transcripts(*((run, summarise(run)) for run in runs))
+    return write_transcripts_page(comparison, tuple(runs), output_dir)["page"]
+
+
+@pytest.fixture(scope="session")
+def sweep_by_hand(project, tmp_path_factory) -> Callable[..., Any]:
+    """Reads back the sweep that the unit tests have written down by hand, so much slower."""
     source = project / "tests" / "unit" / "reports" / "performance" / "conftest.py"
     spec = importlib.util.spec_from_file_location("sweep_by_hand", source)
     by_hand = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(by_hand)
-    facts = by_hand.manifest()
-    place = facts["place"]
-    parts = (place["date"], "modeltest", place["model"], "performance_result", place["run_id"])
-    folder = tmp_path_factory.mktemp("out").joinpath(*parts)
-    write_manifest(folder, facts)
-    with SegmentWriter(folder / "log" / "host-0-1.jsonl") as segment:
-        for record in by_hand.records():
-            segment.append(record)
-    content = read_sweep(folder)
+
+    def make(factor: float = 1.0) -> Any:
+        facts, logged = by_hand.manifest(), by_hand.records()
+        for record in logged:
+            for batch in record["batches"] if record["type"] == "round" else ():
+                for name in ("e2e_s", "feature_s", "encoder_s", "prefill_s", "ttft_s"):
+                    batch[name] *= factor
+                batch["step_s"] = [factor * step for step in batch["step_s"]]
+        place = facts["place"]
+        parts = (place["date"], "modeltest", place["model"], "performance_result", place["run_id"])
+        folder = tmp_path_factory.mktemp("out").joinpath(*parts)
+        write_manifest(folder, facts)
+        with SegmentWriter(folder / "log" / "host-0-1.jsonl") as segment:
+            for record in logged:
+                segment.append(record)
+        return read_sweep(folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sweep_report(sweep_by_hand) -> Path:
+    """The page of the sweep."""
+    content = sweep_by_hand()
     summary = summarise_sweep(content)
-    path = folder / "report.html"
+    path = content.folder / "report.html"
     path.write_bytes(performance_html(content, summary, sweep_plots(content, summary)))
     return path
+
+
+@pytest.fixture(scope="session")
+def sweep_comparison_page(sweep_by_hand, tmp_path_factory) -> Path:
+    """The page of two sweeps, the second one slower."""
+    pair = [(sweep, summarise_sweep(sweep)) for sweep in (sweep_by_hand(), sweep_by_hand(1.06))]
+    comparison = compare_sweeps(*pair, 0.05)
+    return write_sweep_page(comparison, tuple(pair), tmp_path_factory.mktemp("out"))["page"]
 
 
 @pytest.fixture(scope="module")  # it leaves an event loop running, which other tests must not meet

@@ -16,15 +16,20 @@ def violations(page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["report", "sweep_report"])
+@pytest.mark.parametrize(
+    "name",
+    ["report", "sweep_report", "comparison_page", "sweep_comparison_page", "transcripts_page"],
+)
 def test_a_page(opened, request, name, scheme):
     here = opened(request.getfixturevalue(name), color_scheme=scheme)
-    here.page.locator("summary").click()  # the manifest, too
+    for summary in here.page.locator("summary").all():
+        summary.click()  # the manifest, too
     assert violations(here.page) == []
 
 
-def test_a_page_in_chinese_with_a_sample_open_and_a_player(opened, report):
-    here = opened(report, locale="zh-CN")
+@pytest.mark.parametrize("name", ["report", "comparison_page"])
+def test_a_page_in_chinese_with_a_sample_open_and_a_player(opened, request, name):
+    here = opened(request.getfixturevalue(name), locale="zh-CN")
     here.page.locator(".play").first.click()
     here.page.locator(".row-id").first.click()
     assert violations(here.page) == []

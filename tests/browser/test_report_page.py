@@ -151,6 +151,7 @@ def test_a_moved_page_finds_the_clips_where_they_were(opened, report, tmp_path):
     here = opened(moved)
     play_first(here)
     wait_until_it_plays(here)
+    assert not here.page.evaluate("document.getElementById('audio').paused")
     here.complaints.clear()  # the browser says that the first address led nowhere
 
 

@@ -150,13 +150,21 @@ def test_a_signal_ends_the_run_in_order_and_the_printed_command_completes_it(
     assert "Traceback" not in err
     stop = [record for record in records(folder) if record["type"] == "stop"]
     assert stop == [{"type": "stop", "reason": f"interrupted by {number.name}"}]
+    assert entered(folder) == [("INCOMPLETE", f"interrupted by {number.name}")]
     reported = modeltest(folder, "report", "last")
     assert reported.code == 4
     assert f"; interrupted by {number.name}" in reported.out.splitlines()[0]
     resumed = run_in_bash(printed_command(err), checkout, Path("/"))
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout.splitlines()[0] == "VALID"
+    assert entered(folder) == [("VALID", "")]
     assert timeless(folder) == undisturbed_many
+
+
+def entered(folder):
+    """Validity and reasons of every line of the index."""
+    with (folder / "outputs" / "index.csv").open(newline="", encoding="utf-8") as stream:
+        return [(row["validity"], row["reasons"]) for row in csv.DictReader(stream, strict=True)]
 
 
 def test_a_run_that_gives_up_says_how_to_continue(modeltest, tmp_path):

@@ -215,7 +215,8 @@ class _Watch:
         """Per request the steps' margins."""
         import torch
 
-        return torch.stack(self._margins, dim=1).tolist()  # type: ignore[no-any-return]
+        margins: list[list[float]] = torch.stack(self._margins, dim=1).tolist()
+        return margins
 
     def _features(self, _module: Any, args: Any, kwargs: Any) -> Any:
         """(C, M, F), by position or by name."""

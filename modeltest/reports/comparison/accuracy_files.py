@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from modeltest.reports.comparison.accuracy import AccuracyComparison, SubsetComparison
+from modeltest.reports.comparison.accuracy_html import accuracy_html
+from modeltest.reports.comparison.folder import PAGE, new_folder
 from modeltest.reports.comparison.pairs import ChangedSample
 from modeltest.reports.comparison.wording import reason
 from modeltest.reports.csv_files import csv_bytes, csv_parts
+from modeltest.reports.page.texts import Language
 from modeltest.runlog.atomic import write_atomically
-from modeltest.runlog.layout import refuse_links
+from modeltest.runlog.run_log import RunContent
 
 FIGURE_COLUMNS = (
     "run_a", "run_b", "verdict", "reasons", "margin", "subset", "figure", "value", "ci_low",
@@ -23,12 +24,21 @@ FLIP_COLUMNS = (
     "sample_id", "audio", "truth", "change", "answer_a", "answer_b", "reply_a", "reply_b",
     "error_a", "error_b", "option_margin_a", "option_margin_b", "verdict",
 )  # fmt: skip
-_FOLDER = "comparison"
-_LONGEST_NAME = 40
 
 
-def write_comparison(comparison: AccuracyComparison, output_dir: Path) -> dict[str, Path]:
-    """Writes `comparison.csv` and `flips.csv` into a new folder below the output folder.
+def write_comparison(
+    comparison: AccuracyComparison,
+    runs: tuple[RunContent, RunContent],
+    output_dir: Path,
+    language: Language | None = None,
+) -> dict[str, Path]:
+    """Writes a comparison's files into a new folder below the output folder.
+
+    Args:
+        comparison: Of the runs.
+        runs: A and B.
+        output_dir: The folder above everything.
+        language: See `modeltest.reports.page.texts.make_texts`.
 
     Returns:
         What a user looks for, and where it is.
@@ -37,10 +47,11 @@ def write_comparison(comparison: AccuracyComparison, output_dir: Path) -> dict[s
         OSError: The disk refused.
         DataError: A folder is a link.
     """
-    folder = _new_folder(comparison, output_dir.resolve())
+    folder = new_folder((comparison.first.run_id, comparison.second.run_id), output_dir)
     files: dict[str, tuple[str, bytes | Iterable[bytes]]] = {
         "figures": ("comparison.csv", figures_csv(comparison)),
         "flips": ("flips.csv", flips_csv(comparison)),
+        "page": (PAGE, accuracy_html(comparison, runs, folder, language)),
     }
     for name, content in files.values():
         write_atomically(folder / name, content)
@@ -69,26 +80,6 @@ def flips_csv(comparison: AccuracyComparison) -> Iterator[bytes]:
         for sample in comparison.changed
     )
     return csv_parts(columns, rows)
-
-
-def _new_folder(comparison: AccuracyComparison, output_dir: Path) -> Path:
-    """A folder that no comparison has; the second one of the same runs ends in `-2`."""
-    runs = (comparison.first.run_id, comparison.second.run_id)
-    # A manifest may hold any text in place of an id.
-    stem = "-".join(re.sub(r"[^A-Za-z0-9-]+", "_", run)[:_LONGEST_NAME] for run in runs)
-    parent = output_dir / _FOLDER
-    refuse_links(output_dir, parent)
-    parent.mkdir(parents=True, exist_ok=True)
-    names = (stem if number == 1 else f"{stem}-{number}" for number in count(1))
-    return next(parent / name for name in names if _is_made(parent / name))
-
-
-def _is_made(folder: Path) -> bool:
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        return False
-    return True
 
 
 def _figures(comparison: AccuracyComparison) -> Iterator[dict[str, Any]]:
@@ -139,7 +130,7 @@ def _subset_figures(each: SubsetComparison) -> Iterator[dict[str, Any]]:
 def _flip(sample: ChangedSample) -> Mapping[str, Any]:
     row: dict[str, Any] = {
         "sample_id": sample.sample_id,
-        "audio": "|".join(sample.audio),
+        "audio": "|".join(clip["name"] for clip in sample.clips),
         "truth": sample.truth,
         "change": sample.change,
     }

@@ -26,14 +26,20 @@ class Reply:
         answer: The label that was read out of the reply, or None.
         text: The reply, as it is in the log.
         error: Why there is none, or empty.
-        option_margin: By how much the highest logit of the options is above the second; None
-            where the backend gives no logits. A small one turns over easily.
+        option_logits: Of the options, at the reply's first token; empty where the backend gives
+            none.
     """
 
     answer: str | None
     text: str
     error: str
-    option_margin: float | None
+    option_logits: tuple[float, ...]
+
+    @property
+    def option_margin(self) -> float | None:
+        """By how much the highest logit is above the second; a small one turns over easily."""
+        highest = sorted(self.option_logits, reverse=True)[:2]
+        return highest[0] - highest[1] if len(highest) == 2 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +50,10 @@ class ChangedSample:
         change: What became of it.
         index: Its place in the task's order.
         sample_id: Of the sample.
-        audio: Names of its clips.
+        clips: Records of its clips, as A logged them.
         truth: The right label.
         metadata: What is known of it: speaker, gender, ….
+        subsets: Those of the task's that it belongs to.
         first: What A says.
         second: What B says.
     """
@@ -54,9 +61,10 @@ class ChangedSample:
     change: Change
     index: int
     sample_id: str
-    audio: tuple[str, ...]
+    clips: tuple[Record, ...]
     truth: str
     metadata: Mapping[str, str]
+    subsets: tuple[str, ...]
     first: Reply
     second: Reply
 
@@ -175,9 +183,10 @@ def _changed(change: Change, first: Record, second: Record) -> ChangedSample:
         change=change,
         index=first["index"],
         sample_id=first["sample_id"],
-        audio=tuple(clip["name"] for clip in first["clips"]),
+        clips=tuple(first["clips"]),
         truth=first["truth"],
         metadata=first["metadata"],
+        subsets=tuple(first["subsets"]),
         first=_reply(first),
         second=_reply(second),
     )
@@ -189,10 +198,5 @@ def _reply(record: Record) -> Reply:
         answer=record["score"]["answer"],
         text=response["text"],
         error=response["error"],
-        option_margin=_margin(response.get("option_logits", ())),
+        option_logits=tuple(response.get("option_logits", ())),
     )
-
-
-def _margin(logits: Sequence[float]) -> float | None:
-    highest = sorted(logits, reverse=True)[:2]
-    return highest[0] - highest[1] if len(highest) == 2 else None

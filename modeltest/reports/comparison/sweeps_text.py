@@ -7,6 +7,7 @@ from termcolor import colored
 
 from modeltest.errors import one_line
 from modeltest.reports.comparison.sweeps import Comparison, PointComparison
+from modeltest.reports.comparison.wording import english
 
 _COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
 
@@ -25,10 +26,7 @@ def comparison_text(comparison: Comparison) -> str:
     lines = [f"{outcome}: {reasons}" if reasons else outcome, "", table, ""]
     lines += [f"different: {name}: A {a}, B {b}" for name, a, b in comparison.differing]
     lines += comparison.only_one
-    lines.append(
-        f"PASS: B has at least {1 - comparison.tolerance:.4g} of A's throughput by the whole "
-        "interval; FAIL: by none of it"
-    )
+    lines.append(english("compare.tolerance", share=f"{1 - comparison.tolerance:.4g}"))
     return "\n".join([*lines[:3], *(one_line(line) for line in lines[3:])])
 
 

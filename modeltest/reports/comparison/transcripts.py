@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from tabulate import tabulate
@@ -16,6 +17,7 @@ from modeltest.errors import UsageError, one_line
 from modeltest.metrics.edit_distance import edit_distance_share
 from modeltest.records import Verdict
 from modeltest.reports.comparison.agreement import differences, refusal
+from modeltest.reports.comparison.pairs import Record, Reply
 from modeltest.reports.console import interval, percent
 from modeltest.reports.summary import Summary
 from modeltest.runlog.run_log import RunContent
@@ -24,7 +26,33 @@ KIND = "transcription"
 MAX_SHOWN = 5
 _GAP_OF_A_FAILURE = 1.0
 _FORM_OF_THE_PROMPT = ("prompt_format", "raw_prompt", "local_dataset_path")
+_CITATIONS = ("published",)
 _DECIDED_THE_REPLIES = ("model", "backend", "prompt", "device", "dtype", "attention")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPair:
+    """A sample to which the two runs do not say the same words.
+
+    Attributes:
+        gap: How far they are apart, from 0 to 1; 1 where one of them failed.
+        index: Its place in the task's order.
+        sample_id: Of the sample.
+        clips: Records of its clips, as A logged them.
+        truth: The reference, or empty.
+        subsets: Those of the task's that it belongs to.
+        first: What A says.
+        second: What B says.
+    """
+
+    gap: float
+    index: int
+    sample_id: str
+    clips: tuple[Record, ...]
+    truth: str
+    subsets: tuple[str, ...]
+    first: Reply
+    second: Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +66,8 @@ class TranscriptComparison:
         num_planned: Samples of the task.
         num_equal: Pairs with the same words.
         num_failed: Pairs of which a sample failed.
-        widest: Ids of the pairs that are farthest apart, with their gaps.
+        widest: Ids of the pairs that are farthest apart, with their gaps; failures apart.
+        apart: Pairs whose words are not the same, the farthest first.
         verdicts: Of A and B.
         figures: Per metric the texts of A and B.
         differing: What may differ and does: name, A's value, B's value.
@@ -50,6 +79,7 @@ class TranscriptComparison:
     num_equal: int
     num_failed: int
     widest: tuple[tuple[str, float], ...]
+    apart: tuple[ReplyPair, ...]
     verdicts: tuple[Verdict, Verdict]
     figures: tuple[tuple[str, str, str], ...]
     differing: tuple[tuple[str, str, str], ...]
@@ -69,18 +99,18 @@ def compare_transcripts(
     """
     runs = (first[0], second[0])
     _refuse_other_task(runs[0].manifest, runs[1].manifest)
-    gaps = dict(_gaps(*runs))
+    gaps, apart = _joined(*runs)
     if not gaps:
         raise UsageError("the two runs have no evaluated sample in common")
-    widest = sorted(gaps.items(), key=lambda pair: (-(pair[1] or 0.0), pair[0]))
-    values = [_GAP_OF_A_FAILURE if gap is None else gap for gap in gaps.values()]
+    answered = (pair for pair in apart if not (pair.first.error or pair.second.error))
     return TranscriptComparison(
-        gap=sum(values) / len(values),
-        num_pairs=len(values),
+        gap=sum(gaps) / len(gaps),
+        num_pairs=len(gaps),
         num_planned=runs[0].manifest["data"]["num_samples"],
-        num_equal=values.count(0.0),
-        num_failed=list(gaps.values()).count(None),
-        widest=tuple((name, gap) for name, gap in widest[:MAX_SHOWN] if gap),
+        num_equal=gaps.count(0.0),
+        num_failed=sum(bool(pair.first.error or pair.second.error) for pair in apart),
+        widest=tuple((pair.sample_id, pair.gap) for pair in islice(answered, MAX_SHOWN)),
+        apart=tuple(apart),
         verdicts=(first[1].verdict, second[1].verdict),
         figures=tuple(_figures(first[1], second[1])),
         differing=tuple(_differing(runs[0].manifest, runs[1].manifest)),
@@ -118,20 +148,43 @@ def _refuse_other_task(first: Mapping[str, Any], second: Mapping[str, Any]) -> N
 def _asked(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What both runs must have in common."""
     task = manifest["task"]
-    settings = {k: v for k, v in task["settings"].items() if k not in _FORM_OF_THE_PROMPT}
+    left_out = {*_FORM_OF_THE_PROMPT, *_CITATIONS}
+    settings = {k: v for k, v in task["settings"].items() if k not in left_out}
     return {"task": task["name"], "settings": settings, "data": manifest["data"]["sha256"]}
 
 
-def _gaps(first: RunContent, second: RunContent) -> Iterator[tuple[str, float | None]]:
-    """Per sample of both how far the replies are apart; None where one failed."""
-    others = {record["sample_id"]: _words(record) for record in second.samples}
+def _joined(first: RunContent, second: RunContent) -> tuple[list[float], list[ReplyPair]]:
+    """The gaps of all samples of both runs; and the pairs with another gap than 0, sorted."""
+    others = {record["sample_id"]: (_words(record), _reply(record)) for record in second.samples}
+    gaps, apart = [], []
     for record in first.samples:
-        name = record["sample_id"]
-        if name not in others:
+        if record["sample_id"] not in others:
             continue
-        mine, theirs = _words(record), others[name]
+        mine, (theirs, reply) = _words(record), others[record["sample_id"]]
         failed = mine is None or theirs is None
-        yield name, None if failed else edit_distance_share(mine or "", theirs or "")
+        gap = _GAP_OF_A_FAILURE if failed else edit_distance_share(mine or "", theirs or "")
+        gaps.append(gap)
+        if gap:
+            apart.append(_pair(gap, record, reply))
+    return gaps, sorted(apart, key=lambda pair: (-pair.gap, pair.sample_id))
+
+
+def _pair(gap: float, first: Mapping[str, Any], second: Reply) -> ReplyPair:
+    return ReplyPair(
+        gap=gap,
+        index=first["index"],
+        sample_id=first["sample_id"],
+        clips=tuple(first["clips"]),
+        truth=first["truth"],
+        subsets=tuple(first["subsets"]),
+        first=_reply(first),
+        second=second,
+    )
+
+
+def _reply(record: Mapping[str, Any]) -> Reply:
+    response = record["response"]
+    return Reply(answer=None, text=response["text"], error=response["error"], option_logits=())
 
 
 def _words(record: Mapping[str, Any]) -> str | None:

@@ -5,19 +5,28 @@ Whatever is not significant is never called equal: an interval that holds 0 hold
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from modeltest.reports.comparison.accuracy import AccuracyComparison
+from modeltest.reports.page.texts import make_texts
+
+Sentence = tuple[str, Mapping[str, str]]
+"""A text of the pages as its key and its values, so that it can be said in both languages."""
 
 
 def reason(comparison: AccuracyComparison) -> str:
     """What the verdict says, in one sentence."""
     if comparison.withheld:
-        return f"no verdict: {'; '.join(comparison.withheld)}"
-    more = f"more than {points(comparison.margin)} less accurate than A"
-    return {
-        "PASS": f"B is not {more}",
-        "FAIL": f"B is {more}",
-        "INCONCLUSIVE": f"these samples do not tell whether B is {more}",
-    }[comparison.outcome]
+        return f"{english('compare.withheld')}: {'; '.join(comparison.withheld)}"
+    key, values = outcome_sentence(comparison)
+    return english(key, **values)
+
+
+def outcome_sentence(comparison: AccuracyComparison) -> Sentence:
+    """What the outcome says; not of a verdict that is withheld."""
+    margin = number(comparison.margin)
+    plural = ".one" if margin == "1" else ""
+    return f"compare.outcome.{comparison.outcome}{plural}", {"margin": margin}
 
 
 def difference(comparison: AccuracyComparison) -> str:
@@ -31,16 +40,19 @@ def difference(comparison: AccuracyComparison) -> str:
 
 def significance(comparison: AccuracyComparison) -> str:
     """What the interval says of a difference, whatever the margin."""
+    return english(significance_key(comparison))
+
+
+def significance_key(comparison: AccuracyComparison) -> str:
+    """The key of the text that `significance` is."""
     interval = comparison.overall.interval
     if interval.low > 0:
-        return "B is more accurate than A: the interval is above 0"
-    if interval.high < 0:
-        less = ", by less than the margin" if comparison.outcome == "PASS" else ""
-        return f"B is less accurate than A{less}: the interval is below 0"
-    return (
-        "no difference was shown, which does not make the runs equal: every value of the interval "
-        "goes with these samples"
-    )
+        found = "more"
+    elif interval.high < 0:
+        found = "less_within" if comparison.outcome == "PASS" else "less"
+    else:
+        found = "none"
+    return f"compare.significance.{found}"
 
 
 def needed(comparison: AccuracyComparison) -> str:
@@ -59,8 +71,13 @@ def needed(comparison: AccuracyComparison) -> str:
 
 def points(share: float) -> str:
     """A share as percentage points: `1 point`, `0.5 points`."""
-    text = f"{100 * share:.4g}"
+    text = number(share)
     return f"{text} point{'' if text == '1' else 's'}"
+
+
+def number(share: float) -> str:
+    """A share in percent, with four digits at most."""
+    return f"{100 * share:.4g}"
 
 
 def signed(share: float) -> str:
@@ -71,3 +88,8 @@ def signed(share: float) -> str:
 def p_text(p_value: float) -> str:
     """A p-value that is never shown as 0."""
     return "p < 0.0001" if p_value < 0.0001 else f"p = {p_value:.2g}"
+
+
+def english(key: str, **values: str) -> str:
+    """A text of the pages as the terminal shows it."""
+    return make_texts("en").word(key, **values)

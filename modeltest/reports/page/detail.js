@@ -7,30 +7,42 @@ function term(list, key, ...content) {
   list.append(element("dt", {}, t(key)), element("dd", {}, ...content));
 }
 
-function optionTable(place) {
-  const logits = DATA.logits[place];
+function shareBar(share) {
+  const SVG = "http://www.w3.org/2000/svg";
+  const picture = document.createElementNS(SVG, "svg");
+  picture.setAttribute("class", "share");
+  picture.setAttribute("viewBox", "0 0 100 8");
+  picture.setAttribute("preserveAspectRatio", "none");
+  picture.setAttribute("aria-hidden", "true");
+  const bar = document.createElementNS(SVG, "rect");
+  bar.setAttribute("height", "8");
+  bar.setAttribute("width", (100 * share).toFixed(2));
+  picture.append(bar);
+  return picture;
+}
+
+function shares(logits) {
   const best = Math.max(...logits);
   const weights = logits.map((logit) => Math.exp(logit - best));
   const sum = weights.reduce((a, b) => a + b, 0);
-  const SVG = "http://www.w3.org/2000/svg";
-  const rows = logits.map((logit, option) => {
-    const share = weights[option] / sum;
-    const picture = document.createElementNS(SVG, "svg");
-    picture.setAttribute("class", "share");
-    picture.setAttribute("viewBox", "0 0 100 8");
-    picture.setAttribute("preserveAspectRatio", "none");
-    picture.setAttribute("aria-hidden", "true");
-    const bar = document.createElementNS(SVG, "rect");
-    bar.setAttribute("height", "8");
-    bar.setAttribute("width", (100 * share).toFixed(2));
-    picture.append(bar);
-    const name = DATA.labels.length === logits.length ? DATA.labels[option] : String(option + 1);
+  return weights.map((weight) => weight / sum);
+}
+
+// The options of a sample with the logits of one run, or of several: [name of the run, logits].
+function optionTable(place, runs) {
+  const all = runs.map(([, logits]) => ({ logits, share: shares(logits) }));
+  const rows = all[0].logits.map((_, option) => {
+    const name = DATA.labels.length === all[0].logits.length ? DATA.labels[option] : String(option + 1);
     const mark = DATA.truth[place] === option ? ` (${t("truth")})` : "";
-    return element("tr", {}, element("th", { scope: "row" }, name, mark), element("td", {}, logit.toFixed(3)),
-      element("td", {}, `${(100 * share).toFixed(1)} %`), element("td", {}, picture));
+    const cells = all.filter(({ logits }) => option < logits.length).flatMap(({ logits, share }) => [
+      element("td", {}, logits[option].toFixed(3)), element("td", {}, `${(100 * share[option]).toFixed(1)} %`),
+      element("td", {}, shareBar(share[option])),
+    ]);
+    return element("tr", {}, element("th", { scope: "row" }, name, mark), ...cells);
   });
-  const head = element("tr", {}, ...["option", "logit", "share", ""].map((key) =>
-    key ? element("th", { scope: "col" }, t(key)) : element("td")));
+  const heads = runs.flatMap(([run]) => [...["logit", "share"].map((key) =>
+    element("th", { scope: "col" }, `${t(key)} ${run}`.trim())), element("td")]);
+  const head = element("tr", {}, element("th", { scope: "col", className: "text" }, t("option")), ...heads);
   return element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows));
 }
 
@@ -44,33 +56,23 @@ function clipLine(clip) {
   return line;
 }
 
-function reply(place) {
-  const text = element("div", { className: "reply", tabIndex: 0, "aria-label": t("reply"), role: "group" }, element("bdi", {}, DATA.text[place]));
-  const more = DATA.left_out[place];
-  return more ? element("div", {}, text, element("p", { className: "soft" }, t("left_out", { n: more }))) : text;
+const clipLines = (place) => element("div", {}, ...DATA.clips[place].map(clipLine));
+
+function reply(name, whole, leftOut, numLeftOut) {
+  const text = element("div", { className: "reply", tabIndex: 0, "aria-label": name, role: "group" }, element("bdi", {}, whole));
+  return numLeftOut ? element("div", {}, text, element("p", { className: "soft" }, leftOut)) : text;
+}
+
+function placeTerms(list, place) {
+  const slices = DATA.subsets[place].map((subset) => DATA.slices[subset]);
+  if (slices.length) term(list, "slices", slices.join(", "));
+  term(list, "place", String(DATA.index[place] + 1));
 }
 
 function showDetail(place) {
   detailPlace = place;
-  const status = `${SYMBOLS[DATA.status[place]]} ${statusText(place)}`;
   byId("detail-title").textContent = DATA.id[place];
-  const list = element("dl");
-  term(list, "outcome", status);
-  term(list, "truth", element("bdi", {}, String(labelOf(DATA.truth[place]))));
-  if (DATA.answer[place] !== null) term(list, "answer", DATA.labels[DATA.answer[place]]);
-  if (DATA.labels.length) term(list, "legacy_answer", DATA.legacy[place] ?? "–");
-  if (DATA.words[place][0] !== null) term(list, "word_edits", `${DATA.words[place][0]} / ${DATA.words[place][1]}`);
-  term(list, "reply", reply(place));
-  if (DATA.error[place]) term(list, "status.error", DATA.error[place]);
-  if (DATA.e2e[place] !== null) term(list, "e2e", `${DATA.e2e[place]} s`);
-  const tokens = DATA.tokens[place].map((count) => count ?? "–");
-  term(list, "tokens", tokens.join(" / "));
-  const slices = DATA.subsets[place].map((subset) => DATA.slices[subset]);
-  if (slices.length) term(list, "slices", slices.join(", "));
-  term(list, "place", String(DATA.index[place] + 1));
-  const parts = [element("div", {}, ...DATA.clips[place].map(clipLine)), list];
-  if (DATA.logits[place].length) parts.push(element("h3", {}, t("logits")), optionTable(place));
-  byId("detail-body").replaceChildren(...parts);
+  byId("detail-body").replaceChildren(...detailParts(place));
   const number = view.places.indexOf(place);
   byId("before").disabled = number <= 0;
   byId("next").disabled = number < 0 || number + 1 >= view.places.length;

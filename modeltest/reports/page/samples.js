@@ -1,11 +1,8 @@
 
-// The samples: what is filtered, in which order, and how the confusion matrix picks some.
-const DATA = byId("samples") ? JSON.parse(byId("samples").textContent) : null;
-const MISSED = "wue";
+// The samples of one run: their columns and details, and how the confusion matrix picks some.
 const SYMBOLS = { c: "✓", w: "✗", u: "?", e: "!", a: "·" };
 const STATUS_KEYS = { c: "correct", w: "wrong", u: "unparsed", e: "error", a: "answered" };
 
-const labelOf = (value) => (typeof value === "number" ? DATA.labels[value] : value);
 const statusText = (place) => t(`status.${STATUS_KEYS[DATA.status[place]]}`);
 
 // The column of the confusion matrix: a label, unparsed or error.
@@ -19,6 +16,12 @@ function answerText(place) {
   return DATA.answer[place] === null ? "" : DATA.labels[DATA.answer[place]];
 }
 
+function answerCell(place) {
+  const badge = element("span", { className: "badge", "aria-hidden": "true" }, SYMBOLS[DATA.status[place]]);
+  const status = statusText(place);
+  return element("td", { title: status, className: `is-${DATA.status[place]}` }, badge, element("bdi", {}, answerText(place) || status));
+}
+
 // How far the right option's logit is above the best other one.
 function margin(place) {
   const logits = DATA.logits[place];
@@ -27,83 +30,45 @@ function margin(place) {
   return logits[truth] - Math.max(...logits.filter((_, option) => option !== truth));
 }
 
-const haystacks = [];
-function haystack(place) {
-  haystacks[place] ??= [
-    DATA.id[place], labelOf(DATA.truth[place]), labelOf(DATA.answer[place] ?? ""), DATA.text[place],
-    DATA.error[place], ...DATA.clips[place].map((clip) => clip[0]),
-    ...DATA.subsets[place].map((subset) => DATA.slices[subset]),
-  ].join("\n").toLowerCase();
-  return haystacks[place];
+function searched(place) {
+  return [labelOf(DATA.answer[place] ?? ""), DATA.text[place], DATA.error[place]];
 }
+
+// A task without labels has answers only where something went wrong.
+const hasAnswers = () => DATA.labels.length > 0 || DATA.status.some((status) => status !== "a");
 
 const COLUMNS = [
   { key: "id", title: "sample", of: (place) => DATA.id[place] },
-  { key: "clip", title: "clip", of: (place) => DATA.clips[place].reduce((sum, clip) => sum + clip[1], 0) },
+  { key: "clip", title: "clip", of: lengthOfClips },
   { key: "truth", title: "truth", of: (place) => labelOf(DATA.truth[place]) },
-  { key: "answer", title: "answer", of: (place) => answerText(place) },
+  { key: "answer", title: "answer", of: answerText, cell: answerCell, isShown: hasAnswers },
   { key: "reply", title: "reply", of: (place) => DATA.text[place] || DATA.error[place] },
-  { key: "margin", title: "margin", number: true, of: margin },
-  { key: "words", title: "word_edits", number: true, of: (place) => DATA.words[place][0] },
-  { key: "e2e", title: "e2e", number: true, of: (place) => DATA.e2e[place] },
+  { key: "margin", title: "margin", digits: 2, of: margin },
+  { key: "words", title: "word_edits", digits: 0, of: (place) => DATA.words[place][0] },
+  { key: "e2e", title: "e2e", digits: 3, of: (place) => DATA.e2e[place] },
 ];
 
-const view = { places: [], sort: null, down: false };
-
-function chosen(id) {
-  const found = byId(id);
-  return found && found.value !== "" ? found.value : null;
+function rowFilter() {
+  const [status, answer] = ["status", "answer"].map(chosen);
+  return (place) => (status === null || status.includes(DATA.status[place]))
+    && (answer === null || answerColumn(place) === Number(answer));
 }
 
-function filtered() {
-  const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const [status, truth, answer, slice] = ["status", "truth", "answer", "slice"].map(chosen);
-  const found = [];
-  for (let place = 0; place < DATA.id.length; place += 1) {
-    if (status !== null && !status.includes(DATA.status[place])) continue;
-    if (truth !== null && DATA.truth[place] !== Number(truth)) continue;
-    if (answer !== null && answerColumn(place) !== Number(answer)) continue;
-    if (slice !== null && !DATA.subsets[place].includes(Number(slice))) continue;
-    if (words.length && !words.every((word) => haystack(place).includes(word))) continue;
-    found.push(place);
-  }
-  return found;
-}
-
-function compared(a, b) {
-  if (a === b) return 0;
-  if (a === null || a === undefined) return 1; // what is not known stands last, whatever the order
-  if (b === null || b === undefined) return -1;
-  const order = typeof a === "string" ? (a < b ? -1 : 1) : a - b;
-  return view.down ? -order : order;
-}
-
-function sorted(places) {
-  if (!view.sort) return places;
-  const values = new Map(places.map((place) => [place, view.sort.of(place)]));
-  return places.sort((a, b) => compared(values.get(a), values.get(b)) || a - b);
-}
-
-function sayCount() {
-  byId("count").textContent = t("count", {
-    shown: view.places.length.toLocaleString("en"), n: DATA.id.length.toLocaleString("en"),
-  });
-}
-
-function showFiltered() {
-  view.places = sorted(filtered());
-  const [truth, answer] = ["truth", "answer"].map(chosen);
-  for (const cell of document.querySelectorAll(".cell")) {
-    cell.setAttribute("aria-pressed", String(cell.dataset.truth === truth && cell.dataset.answer === answer));
-  }
-  sayCount();
-  showTable();
-}
-
-function sortBy(column) {
-  view.down = view.sort === column ? !view.down : false;
-  view.sort = column;
-  showFiltered();
+function detailParts(place) {
+  const list = element("dl");
+  term(list, "outcome", `${SYMBOLS[DATA.status[place]]} ${statusText(place)}`);
+  term(list, "truth", element("bdi", {}, String(labelOf(DATA.truth[place]))));
+  if (DATA.answer[place] !== null) term(list, "answer", DATA.labels[DATA.answer[place]]);
+  if (DATA.labels.length) term(list, "legacy_answer", DATA.legacy[place] ?? "–");
+  if (DATA.words[place][0] !== null) term(list, "word_edits", `${DATA.words[place][0]} / ${DATA.words[place][1]}`);
+  term(list, "reply", reply(t("reply"), DATA.text[place], t("left_out", { n: DATA.left_out[place] }), DATA.left_out[place]));
+  if (DATA.error[place]) term(list, "status.error", DATA.error[place]);
+  if (DATA.e2e[place] !== null) term(list, "e2e", `${DATA.e2e[place]} s`);
+  term(list, "tokens", DATA.tokens[place].map((count) => count ?? "–").join(" / "));
+  placeTerms(list, place);
+  const parts = [clipLines(place), list];
+  if (DATA.logits[place].length) parts.push(element("h3", {}, t("logits")), optionTable(place, [["", DATA.logits[place]]]));
+  return parts;
 }
 
 function pick(cell) {
@@ -123,29 +88,17 @@ function nameCells() {
   }
 }
 
-function startSamples() {
-  let waiting = 0;
-  const soon = () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(showFiltered, 120);
-  };
-  byId("search").addEventListener("input", soon);
-  for (const select of byId("filters").querySelectorAll("select")) select.addEventListener("change", showFiltered);
-  byId("filters").addEventListener("submit", (event) => event.preventDefault());
-  byId("filters").addEventListener("reset", () => {
-    view.sort = null;
-    setTimeout(showFiltered, 0); // the fields are reset behind this event
-  });
-  for (const cell of document.querySelectorAll(".cell")) cell.addEventListener("click", () => pick(cell));
-  document.addEventListener("wording", () => {
-    haystacks.length = 0;
-    nameCells();
-    makeHead();
-    forgetRows();
-    showFiltered();
-    if (byId("detail").open) showDetail(detailPlace);
-  });
-  startTable();
-  startDetail();
-  startPlayer();
+function pressCells() {
+  const [truth, answer] = ["truth", "answer"].map(chosen);
+  for (const cell of document.querySelectorAll(".cell")) {
+    cell.setAttribute("aria-pressed", String(cell.dataset.truth === truth && cell.dataset.answer === answer));
+  }
 }
+
+function startConfusion() {
+  for (const cell of document.querySelectorAll(".cell")) cell.addEventListener("click", () => pick(cell));
+  document.addEventListener("wording", nameCells);
+  document.addEventListener("filtered", pressCells);
+}
+
+if (byId("rows")) startConfusion();

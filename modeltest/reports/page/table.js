@@ -6,13 +6,16 @@ const MAX_PRINTED = 500;
 const made = new Map();
 let columns = [];
 
+const isNumber = (column) => column.digits !== undefined;
+const lengthOfClips = (place) => DATA.clips[place].reduce((sum, clip) => sum + clip[1], 0);
+
 function makeHead() {
   const row = byId("sample-table").tHead.rows[0];
   row.replaceChildren(...columns.map((column) => {
     const arrow = element("span", { className: "arrow", "aria-hidden": "true" });
-    const button = element("button", { type: "button" }, t(column.title), " ", arrow);
+    const button = element("button", { type: "button" }, t(column.title, column.values), " ", arrow);
     button.addEventListener("click", () => sortBy(column));
-    return element("th", { scope: "col", className: `c-${column.key}${column.number ? " number" : ""}` }, button);
+    return element("th", { scope: "col", className: `c-${column.key}${isNumber(column) ? " number" : ""}` }, button);
   }));
 }
 
@@ -61,22 +64,14 @@ function shownNumber(value, digits) {
 }
 
 function cellOf(column, place) {
+  if (column.cell) return column.cell(place);
   if (column.key === "clip") return clipCell(place);
   if (column.key === "id") {
     const button = element("button", { type: "button", className: "row-id", title: DATA.id[place] }, DATA.id[place]);
     button.addEventListener("click", () => openDetail(place));
     return element("td", {}, element("bdi", {}, button));
   }
-  if (column.key === "answer") {
-    const badge = element("span", { className: "badge", "aria-hidden": "true" }, SYMBOLS[DATA.status[place]]);
-    const said = answerText(place);
-    const status = statusText(place);
-    return element("td", { title: status, className: `is-${DATA.status[place]}` }, badge, element("bdi", {}, said || status));
-  }
-  if (column.number) {
-    const digits = column.key === "words" ? 0 : column.key === "e2e" ? 3 : 2;
-    return element("td", { className: "number" }, shownNumber(column.of(place), digits));
-  }
+  if (isNumber(column)) return element("td", { className: "number" }, shownNumber(column.of(place), column.digits));
   const text = String(column.of(place)).slice(0, 300);
   return element("td", { title: text }, element("bdi", {}, text));
 }
@@ -134,10 +129,14 @@ function showTable() {
   showRows();
 }
 
+// Figures that no row has need no column.
+function isOfUse(column) {
+  if (column.isShown) return column.isShown();
+  return !isNumber(column) || DATA.id.some((_, place) => (column.of(place) ?? null) !== null);
+}
+
 function startTable() {
-  columns = COLUMNS.filter((column) => ["id", "clip", "truth", "answer", "reply"].includes(column.key)
-    || DATA.id.some((_, place) => column.of(place) !== null && column.of(place) !== undefined));
-  if (!DATA.labels.length) columns = columns.filter((column) => column.key !== "answer" || !DATA.status.every((s) => s === "a"));
+  columns = COLUMNS.filter(isOfUse);
   let asked = false;
   byId("rows").addEventListener("scroll", () => {
     if (asked) return;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 DEFAULT_LANGUAGE: Language = "en"
+PARTS = ("perf.", "compare.")
+"""How the keys of texts start that only some pages have."""
 
 _TAGS: Mapping[Language, str] = {"en": "en", "zh": "zh-Hans"}
 
@@ -43,12 +45,15 @@ class Texts:
         """The language as HTML names it."""
         return _TAGS[self.language]
 
-    def of_page(self, *, is_sweep: bool) -> dict[Language, dict[str, str]]:
-        """Every text that a page may show, by language and key."""
+    def of_page(self, parts: Collection[str] = ()) -> dict[Language, dict[str, str]]:
+        """Every text that a page may show, by language and key.
+
+        Args:
+            parts: Those of `PARTS` that the page has.
+        """
+        left_out = tuple(part for part in PARTS if part not in parts)
         return {
-            language: {
-                key: text for key, text in texts.items() if is_sweep or not key.startswith("perf.")
-            }
+            language: {key: text for key, text in texts.items() if not key.startswith(left_out)}
             for language, texts in self.by_language.items()
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from modeltest.errors import DataError
-from modeltest.reports.files import append_row
+from modeltest.reports.index import append_row
 from modeltest.reports.page.texts import Language
 from modeltest.reports.performance.csv_files import (
     atb_benchmark_csv,
@@ -68,7 +68,7 @@ def write_atb_benchmark(summary: SweepSummary, path: Path) -> None:
 
 
 def add_sweep_to_index(content: SweepContent, summary: SweepSummary) -> None:
-    """Appends the sweep's line to `index.csv`, once.
+    """Enters the sweep's line in `index.csv`, in place of one that says it was interrupted.
 
     Raises:
         OSError: The disk refused; the run and its reports are whole without it.

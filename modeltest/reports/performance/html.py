@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 
 from modeltest.reports.html import framed_page
@@ -12,6 +11,7 @@ from modeltest.reports.performance.judge import limits
 from modeltest.reports.performance.plots import Plot
 from modeltest.reports.performance.roofline import peak_source
 from modeltest.reports.performance.summary import SweepSummary
+from modeltest.reports.performance.svg import drawing
 from modeltest.reports.performance.wording import percent, short, signed_percent
 from modeltest.runlog.sweep_log import SweepContent
 
@@ -29,18 +29,18 @@ def performance_html(
     Args:
         content: What is reported.
         summary: Its figures.
-        plots: Pictures by file stem.
+        plots: By file stem.
         language: See `modeltest.reports.page.texts.make_texts`.
     """
-    images = {
-        name: f"data:image/png;base64,{base64.b64encode(plot.png).decode()}"
-        for name, plot in plots.items()
-    }
+    from markupsafe import Markup
+
+    texts = make_texts(language)
+    drawings = {name: drawing(plot.svg, plot.phrases, texts) for name, plot in plots.items()}
     return framed_page(
         "performance/report.html.j2",
         verdict=summary.verdict,
         manifest=content.manifest,
-        texts=make_texts(language),
+        texts=texts,
         filters={
             "ms": _ms,
             "num": _num,
@@ -50,7 +50,9 @@ def performance_html(
         },
         summary=summary,
         plots=plots,
-        images=images,
+        markup={name: Markup(drawn.markup) for name, drawn in drawings.items()},
+        view_boxes={name: drawn.view_box for name, drawn in drawings.items()},
+        crossed=[row.short_name for row in summary.rows if row.figures and not row.valid],
         stages=STAGES,
         peaks=content.peaks,
         peak_source=peak_source(content.peaks),

@@ -153,6 +153,13 @@ def _stages(
     return found
 
 
+def _wait_for_a_service(name: str, figures: Figures) -> str:
+    if figures.ttft_s is None:
+        return f"{name}: what bounds it is unknown: without streaming a service tells no stages"
+    share = percent(figures.ttft_s / figures.e2e_p50_s)
+    return f"{name}: {share} of a request's time passes before its first token"
+
+
 def _mfu(figures: Figures, work: Mapping[str, Mapping[str, float]], peaks: Record) -> float | None:
     flops = sum(float(stage["useful_flops"]) for stage in work.values())
     return flops / (figures.round_e2e_s * peaks["flops_per_s"]) if flops else None
@@ -160,6 +167,8 @@ def _mfu(figures: Figures, work: Mapping[str, Mapping[str, float]], peaks: Recor
 
 def _bound(name: str, figures: Figures, stages: Mapping[str, StageRoof], source: str) -> str:
     """The longest stage, its share of the time, and which limit it is near."""
+    if figures.kind == "requests":  # which overlap: their stages do not add up to a round
+        return _wait_for_a_service(name, figures)
     known = {stage: s for stage, s in figures.round_stage_s.items() if s is not None}
     if not known:
         return f"{name}: what bounds it is unknown: the backend tells no stages"

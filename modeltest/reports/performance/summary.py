@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from modeltest.records import ValidityName, Verdict
 from modeltest.reports.performance.cache_check import CacheCheck, check_cache
@@ -71,6 +72,11 @@ class Row:
         """For a sentence."""
         return point_name(self.batch_size, self.mode, self.closed_loop)
 
+    @property
+    def short_name(self) -> str:
+        """In figures and our own terms, the same in every language."""
+        return f"{self.batch_size} {self.mode}"
+
 
 @dataclass(frozen=True, slots=True)
 class SweepSummary:
@@ -103,6 +109,11 @@ class SweepSummary:
         return max(rows, key=_throughput, default=None)
 
 
+def device_label(device: Mapping[str, Any]) -> str:
+    """How tables name a manifest's device: `NPU`, `GPU`, `CPU` or `SERVICE`."""
+    return _LABELS.get(str(device["kind"]), str(device["kind"]).upper())
+
+
 def summarise_sweep(content: SweepContent) -> SweepSummary:
     """Computes every figure of a sweep."""
     manifest = content.manifest
@@ -112,7 +123,7 @@ def summarise_sweep(content: SweepContent) -> SweepSummary:
         verdict=_verdict(content, rows),
         rows=rows,
         dtype=str(manifest["dtype"]),
-        device=_LABELS.get(str(device["kind"]), str(device["kind"]).upper()),
+        device=device_label(device),
         device_name=str(device["name"]),
         max_new_tokens=int(manifest["sweep"]["max_new_tokens"]),
         closed_loop=is_closed_loop(manifest),

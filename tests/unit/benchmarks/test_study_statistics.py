@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from scipy.stats import binom
+from scipy.stats import t as student
 from statsmodels.stats.proportion import proportion_confint
 
 BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "study_statistics.py"
@@ -59,10 +61,33 @@ def test_without_a_true_difference_holm_seldom_raises_an_alarm(study):
     generator = np.random.default_rng(4)
     alarms = 0
     for _ in range(60):
-        found = study._differences(generator, 300, 600, 0.9, 0.3)
+        found = study.slice_differences(*study._sliced(generator, 60, 600, 0.0, 0.3))
         assert [each.key for each in found] == ["gender", "age", "age", "age"]
         alarms += any(each.p_holm < 0.05 for each in found)
     assert alarms <= 8  # more have a chance below 0.5 % if 5 % is right
+
+
+def test_the_test_that_is_not_taken_is_that_of_statsmodels(study):
+    places, correct, speakers = study._sliced(np.random.default_rng(5), 60, 600, -0.08, 0.3)
+    found = study._student(places, correct, speakers)
+    assert len(found) == 4
+    is_first = np.isin(np.arange(len(correct)), places["gender"]["female"])
+    fit = sm.OLS(correct.astype(float), sm.add_constant(is_first.astype(float))).fit(
+        cov_type="cluster", cov_kwds={"groups": speakers}
+    )
+    # statsmodels adds (n - 1) / (n - 2), and takes another distribution.
+    t = abs(fit.params[1]) / fit.bse[1] * np.sqrt((len(correct) - 1) / (len(correct) - 2))
+    assert found[0] == pytest.approx(4 * 2 * student.sf(t, 59))
+
+
+def test_drawn_slices_differ_by_what_is_asked_for(study):
+    generator = np.random.default_rng(6)
+    differences = []
+    for _ in range(200):
+        places, correct, _ = study._sliced(generator, 300, 600, -0.05, 0.0)
+        shares = [correct[chosen].mean() for chosen in places["gender"].values()]
+        differences.append(shares[0] - shares[1])
+    assert np.mean(differences) == pytest.approx(-0.05, abs=0.002)
 
 
 def test_a_missed_target_is_marked_and_told(study):

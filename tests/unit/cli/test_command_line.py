@@ -26,7 +26,7 @@ OPTIONS = {
     "serve": MODEL_OPTIONS
     | {"--host", "--port", "--bs", "--batch-wait-ms", "--allow-media", "--api-key-env"}
     | {"--max-requests", "--max-input-length", "--max-output-length", "--seed"},
-    "compare": {"--output-dir", "--tolerance", "--margin", "--other-model", "--power"},
+    "compare": {"--output-dir", "--tolerance", "--margin", "--other-model", "--power", "--lang"},
     "parity": MODEL_OPTIONS
     | {"--bs", "--reference", "--batch-invariance", "--record", "--task", "--limit", "--layers"}
     | {"--output-dir"},

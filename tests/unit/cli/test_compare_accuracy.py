@@ -42,6 +42,13 @@ def test_the_margin_is_in_points(pair, tmp_path):
     assert len(list((tmp_path / "outputs" / "comparison").iterdir())) == 2
 
 
+def test_the_page_is_named_and_its_language_can_be_fixed(pair, capsys, tmp_path):
+    assert main(["compare", *pair("+" * BIG), "--lang", "zh"]) == 0
+    page = "outputs/comparison/170000-aaaaaa-180000-bbbbbb/compare.html"
+    assert f"page     {page}\n" in capsys.readouterr().out
+    assert '<html lang="zh-Hans" data-fixed>' in (tmp_path / page).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("wrong", ["0", "-1", "100", "nan", "inf", "much"])
 def test_margins_that_make_no_sense(pair, capsys, wrong):
     with pytest.raises(SystemExit) as caught:
@@ -90,7 +97,7 @@ def test_power_prints_the_table(capsys):
     assert "310 / 367" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("more", [["a"], ["a", "b"], ["--tolerance", "0"], ["--other-model"]])
+@pytest.mark.parametrize("more", [["a"], ["--tolerance", "0"], ["--other-model"], ["--lang", "en"]])
 def test_power_compares_nothing(capsys, more):
     assert main(["compare", "--power", *more]) == 2
     assert "--power compares no runs" in capsys.readouterr().err

@@ -121,3 +121,94 @@ def test_a_run_that_is_worked_on_is_running(begun, capsys, monkeypatch):
     shown = capsys.readouterr()
     assert " running " in shown.out
     assert shown.err == ""
+
+
+FACTS = {
+    "verdict": "FAIL", "started": "2025-03-09T18:00:00+08:00", "num_samples": 12,
+    "num_failed": 1, "num_stages": 16, "num_outside": 3,
+    "b": {"model": "qwen2_audio_tiny", "device": "NPU"},
+}  # fmt: skip
+
+
+def leave_check(output_dir, facts, run_id="180000-0a1b2c"):
+    folder = output_dir / "2025-03-09/modeltest/qwen2_audio_tiny/parity_result" / run_id
+    folder.mkdir(parents=True)
+    (folder / "parity.json").write_text(facts if isinstance(facts, str) else json.dumps(facts))
+    return folder
+
+
+def test_a_parity_check_is_listed_with_its_outcome(tmp_path, capsys):
+    folder = leave_check(tmp_path, FACTS)
+    assert main(["list", "runs", "--output-dir", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert re.split(r"  +", shown.out.splitlines()[2].strip()) == [
+        "2025-03-09 18:00", "180000-0a1b2c", "FAIL", "11/12", "3 of 16 stages outside", "parity",
+        "qwen2_audio_tiny", "NPU", str(folder),
+    ]  # fmt: skip
+
+
+def test_runs_of_all_commands_stand_in_the_order_of_time(begun, capsys):
+    [folder] = (begun / "a b").glob("*/modeltest/*/precision_result/runs/*")
+    leave_check(begun / "a b", FACTS, "000000-000000")  # long ago
+    main(["list", "runs", "--output-dir", "a b"])
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split()[2] for row in rows] == [folder.name, "000000-000000"]
+
+
+def test_a_check_of_before_stages_were_counted_is_listed(tmp_path, capsys):
+    leave_check(tmp_path, {key: FACTS[key] for key in FACTS if not key.startswith("num_st")
+                           and key != "num_outside"})  # fmt: skip
+    main(["list", "runs", "--output-dir", str(tmp_path)])
+    assert re.search(r"FAIL +11/12 +- +parity", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        "{", "[]", '"x"', '{"verdict": NaN}', "[" * 100_000,
+        *({**FACTS, **part} for part in (
+            {"verdict": "VALID"}, {"verdict": None}, {"b": None}, {"b": {"model": "m"}},
+            {"b": {"model": 3, "device": "CPU"}}, {"started": None}, {"num_samples": -1},
+            {"num_failed": "1"}, {"num_outside": 0.5}, {"num_stages": None},
+        )),
+    ],
+    ids=lambda facts: str(facts)[:30],
+)  # fmt: skip
+def test_a_broken_check_is_a_warning_and_hides_nothing(tmp_path, capsys, facts):
+    leave_check(tmp_path, FACTS)
+    leave_check(tmp_path, facts, "190000-0a1b2c")
+    assert main(["list", "runs", "--output-dir", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert "180000-0a1b2c" in shown.out
+    [warning] = shown.err.splitlines()
+    assert warning.startswith("warning: ")
+    assert "parity.json: not the facts of a parity check" in warning
+
+
+def test_hostile_words_of_a_check_stay_on_their_line(tmp_path, capsys):
+    leave_check(tmp_path, {**FACTS, "b": {"model": "m\x1b[2J\nVALID", "device": "\u202eC"}})
+    main(["list", "runs", "--output-dir", str(tmp_path)])
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) == 3
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+
+
+@pytest.mark.parametrize("by_path", [False, True])
+def test_a_check_has_nothing_to_report_again(tmp_path, capsys, by_path):
+    folder = leave_check(tmp_path, FACTS)
+    name = str(folder) if by_path else folder.name
+    assert main(["report", name, "--output-dir", str(tmp_path)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"{name} is a check of `modeltest parity`, whose tables are in {folder}" in line
+
+
+def test_the_last_run_is_one_that_has_reports(begun):
+    from modeltest.runlog.find import find_run
+
+    [folder] = (begun / "a b").glob("*/modeltest/*/precision_result/runs/*")
+    later = folder.parents[5] / "9999-12-31/modeltest/m/parity_result/000000-000000"
+    later.mkdir(parents=True)
+    (later / "parity.json").write_text(json.dumps(FACTS))
+    assert find_run("last", begun / "a b") == folder.resolve()

@@ -339,8 +339,8 @@ def test_a_transcription_run_is_refused_in_one_line(stored, rescored):
         ("choices", [], "its choices are not those of its labels"),
         ("choices", 3, "task.settings.choices of its manifest cannot be used"),
         ("choices", [{"letter": "A"}], "task.settings.choices of its manifest cannot be used"),
-        ("published", {"value": 1}, "task.settings.published of its manifest cannot be used"),
-        ("published", [{"value": 93}], "task.settings.published of its manifest cannot be used"),
+        ("published", {"value": 1}, "task.settings.published is {'value': 1}, not a list of"),
+        ("published", [{"value": 93}], "task.settings.published is [{'value': 93}], not a list"),
     ],
 )
 def test_a_manifest_that_no_task_could_have_is_refused_in_one_line(

@@ -1,4 +1,6 @@
-"""`--resume` of a run that has all its samples and not all its probes."""
+"""`--resume` of a run that has all its samples and not all its probes, or another citation."""
+
+import json
 
 import pytest
 
@@ -67,3 +69,20 @@ def test_a_run_that_has_them_all_asks_nothing_and_loads_nothing(command, monkeyp
     assert command()[0] == 0
     monkeypatch.setattr(NullBackend, "load", lambda _: pytest.fail("it was loaded"))
     assert command("--resume", "last") == (0, [])
+
+
+def test_a_changed_citation_neither_refuses_nor_asks_again(command, tmp_path):
+    cited = "published:\n  - {value: 0.9, model: m, source: %s}\n"
+    task = tmp_path / "three.yaml"
+    plain = task.read_text()
+    task.write_text(plain + cited % "a draft")
+    assert command()[0] == 0
+    folder = find_run("last", tmp_path / "outputs")
+    keys = [record["key"] for record in read_run(folder).samples]
+    task.write_text(plain + cited % "the paper")
+    assert command("--resume", "last") == (0, [])
+    assert [record["key"] for record in read_run(folder).samples] == keys
+    settings = json.loads((folder / "manifest.json").read_text())["task"]["settings"]
+    assert settings["published"][0]["source"] == "a draft", "a run keeps what it was begun with"
+    task.write_text(plain + "max_new_tokens: 9\n")
+    assert command("--resume", "last")[0] == 2

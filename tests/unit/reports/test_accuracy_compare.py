@@ -293,6 +293,14 @@ class TestRefusals:
         assert comparison.overall.total == 4
         assert comparison.withheld == ("B is LIMITED: 4 of 9 samples",)
 
+    def test_a_changed_citation_changes_no_measurement(self, compared):
+        def change(manifest):
+            manifest["task"]["settings"]["published"] = [
+                {"value": 0.9, "model": "m", "source": "a paper", "note": ""}
+            ]
+
+        assert compared(change=change).overall == compared().overall
+
     def test_a_difference_is_one_line_that_forges_nothing(self, compared):
         with pytest.raises(UsageError) as caught:
             compared(change=lambda m: m["task"].update(name="u\n\x1b[31mPASS"))
@@ -453,12 +461,13 @@ class TestFiles:
         assert row["'=1+1"] == "'@x"
         assert row["reply_a"] == "It is a cough."
 
-    def test_nothing_is_overwritten(self, compared, tmp_path):
-        comparison, out = compared(), tmp_path / "out"
-        first = write_comparison(comparison, out)
+    def test_nothing_is_overwritten(self, summed, tmp_path):
+        a, b, out = summed(FIRST), summed(SECOND, "b"), tmp_path / "out"
+        comparison, runs = compare_accuracy(a, b, 0.01), (a[0], b[0])
+        first = write_comparison(comparison, runs, out)
         assert first["flips"] == out / "comparison" / "174503-0a1b2c-181200-ffffff" / "flips.csv"
         before = {path: path.read_bytes() for path in first.values()}
-        second = write_comparison(comparison, out)
+        second = write_comparison(comparison, runs, out)
         assert second["figures"].parent.name == "174503-0a1b2c-181200-ffffff-2"
         assert {path: path.read_bytes() for path in first.values()} == before
         assert [path.read_bytes() for path in second.values()] == list(before.values())
@@ -472,7 +481,7 @@ class TestFiles:
             for name in "ab"
         ]
         comparison = compare_accuracy(*((run, summarise(run)) for run in runs), margin=0.01)
-        written = write_comparison(comparison, tmp_path / "out")
+        written = write_comparison(comparison, tuple(runs), tmp_path / "out")
         folder = written["flips"].parent
         assert folder.parent == tmp_path / "out" / "comparison"
         assert len(folder.name) < 100

@@ -2,12 +2,11 @@
 
 import base64
 import hashlib
-import json
 import os
 import re
-from html.parser import HTMLParser
 
 import pytest
+from page_reader import INVISIBLE, Page
 
 from modeltest.reports.html import report_html, with_clips
 from modeltest.reports.page.clips import EmbeddedClip, clip_folders
@@ -16,40 +15,6 @@ from modeltest.reports.summary import summarise
 
 # Characters of a reply that could steer a reader's eyes or end the element they stand in.
 HOSTILE = "</script><script>alert(1)</script><!--\u202e\u2066\u2028\0\ud800\x1b[2J&lt;"
-INVISIBLE = {chr(n) for n in (*range(9), *range(11, 32), *range(0x7F, 0xA0))} | set(
-    "\u202e\u2066\u2028"
-)
-
-
-class Page(HTMLParser):
-    """Tags, attributes, text outside of scripts, and the scripts' contents by id."""
-
-    def __init__(self, content):
-        super().__init__()
-        self.tags, self.attributes, self.scripts, self.text = [], [], {}, ""
-        self._within = None
-        self.feed(content.decode("utf-8"))
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += attributes
-        if tag in {"script", "style"}:
-            self._within = dict(attributes).get("id", tag)
-
-    def handle_endtag(self, tag):
-        if tag in {"script", "style"}:
-            self._within = None
-
-    def handle_data(self, data):
-        if self._within is None:
-            self.text += data
-        else:
-            self.scripts[self._within] = self.scripts.get(self._within, "") + data
-
-    @property
-    def samples(self):
-        return json.loads(self.scripts["samples"])
 
 
 def page_of(run, *arguments, **named):

@@ -11,11 +11,13 @@ from modeltest.reports.page.texts import all_texts, make_texts
 FOLDER = Path(modeltest.reports.__file__).parent
 SOURCES = "".join(
     path.read_text(encoding="utf-8")
-    for pattern in ("*.j2", "page/*.js", "html.py")
+    for pattern in ("*.j2", "page/*.js", "*html.py", "*plot*.py", "changed_columns.py")
     for path in FOLDER.rglob(pattern)
 )
 # Keys that are put together: `status.` and what a sample came to, and so on.
-FAMILIES = ("status.", "validity.", "theme.", "metric.")
+FAMILIES = (
+    "status.", "validity.", "theme.", "metric.", "compare.outcome.", "compare.significance.",
+)  # fmt: skip
 
 
 def test_both_languages_have_the_same_texts_with_the_same_values():
@@ -28,7 +30,8 @@ def test_both_languages_have_the_same_texts_with_the_same_values():
 
 
 def test_every_text_that_a_page_names_is_there():
-    named = set(re.findall(r"""\b(?:t|label|marked|word)\(["']([\w.]+)["'][,)]""", SOURCES))
+    call = r"""\b(?:t|label|marked|word|say|Phrase)\(["']([\w.]+)["'][,)]"""
+    named = set(re.findall(call, SOURCES))
     assert len(named) > 80
     assert named <= all_texts()["en"].keys()
 

@@ -1,6 +1,9 @@
 import csv
+import errno
+import fcntl
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pandas
@@ -8,8 +11,9 @@ import pytest
 
 from modeltest.reports.csv_files import index_row
 from modeltest.reports.files import add_to_index, write_reports
+from modeltest.reports.index import append_row, incomplete_row
 from modeltest.reports.summary import summarise
-from modeltest.runlog.manifest import place_from, write_manifest
+from modeltest.runlog.manifest import write_manifest
 
 INDEX_HEADER = (
     "run,created,command,model,task,device,dtype,metric,value,total,validity,reasons,path"
@@ -21,6 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from modeltest.reports.files import add_to_index
+from modeltest.reports.index import append_row, incomplete_row
 from modeltest.reports.summary import summarise
 from modeltest.runlog.run_log import read_run
 
@@ -29,8 +34,10 @@ summary = summarise(run)
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(25):
-    place = {**run.manifest["place"], "run_id": f"{sys.argv[2]}-{number}"}
-    add_to_index(replace(run, manifest={**run.manifest, "place": place}), summary)
+    run_id = f"{sys.argv[2]}-{number}"
+    manifest = {**run.manifest, "place": {**run.manifest["place"], "run_id": run_id}}
+    append_row(*incomplete_row(manifest, run.folder, "interrupted"))
+    add_to_index(replace(run, manifest=manifest), summary)
 """
 
 
@@ -86,6 +93,7 @@ def test_runs_that_end_together_do_not_mix_lines(make_run):
     assert {len(row) for row in rows} == {13}
     names = {f"process{n}-{number}" for n in range(3) for number in range(25)}
     assert sorted(row[0] for row in rows) == sorted(names)
+    assert {row[7] for row in rows} == {"acc"}, "the later line of each run"
 
 
 def test_a_link_in_place_of_the_index_is_not_followed(run):
@@ -109,13 +117,126 @@ def test_reports_are_written_again_byte_for_byte(run):
     assert [path.name for path in run.folder.iterdir()] == ["report.html"]
 
 
-def test_a_torn_line_of_the_index_stays_alone(tmp_path, run):
-    summary = summarise(run)
-    place = place_from(run.manifest, run.folder)
-    place.output_dir.mkdir(parents=True, exist_ok=True)
-    add_to_index(run, summary)
-    whole = place.index_file.read_bytes()
-    place.index_file.write_bytes(whole[:-6])
-    add_to_index(run, summary)
-    lines = place.index_file.read_bytes().split(b"\r\n")
-    assert lines[2] == whole.split(b"\r\n")[1]
+@pytest.fixture
+def index(run):
+    """Enters a run's line as it is at some time, or another run's; returns the rows then."""
+    run.folder.mkdir(parents=True)
+    file = run.folder.parents[5] / "index.csv"
+
+    def enter(validity="VALID", reasons="", run_id="174503-0a1b2c", **cells):
+        row = {"run": run_id, "created": "2025-03-09T17:45:03+08:00", "command": "eval",
+               "validity": validity, "reasons": reasons, "path": "here", **cells}  # fmt: skip
+        append_row(file, row)
+        return [(each["run"][-1], each["validity"], each["reasons"]) for each in rows_of(file)]
+
+    enter.file = file
+    return enter
+
+
+def rows_of(file):
+    with file.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream, strict=True))
+
+
+def test_the_line_of_an_interrupted_run_is_replaced_when_it_ends(index):
+    index("INCOMPLETE", "interrupted by SIGINT")
+    index(run_id="180000-00000d")
+    index.file.chmod(0o664)
+    assert index("INCOMPLETE", "interrupted by SIGTERM") == [
+        ("d", "VALID", ""), ("c", "INCOMPLETE", "interrupted by SIGTERM"),
+    ]  # fmt: skip
+    assert index("LIMITED", "3 of 9") == [("d", "VALID", ""), ("c", "LIMITED", "3 of 9")]
+    assert index.file.read_text().splitlines()[0] == INDEX_HEADER
+    assert index.file.stat().st_mode & 0o777 == 0o664
+    assert [path.name for path in index.file.parent.glob(".*")] == []
+
+
+def test_a_run_that_ended_once_stays_ended(index):
+    index("INVALID", "1 of 6 samples failed")
+    before = index.file.read_bytes()
+    index("INCOMPLETE", "interrupted by SIGINT")
+    assert index.file.read_bytes() == before
+
+
+def test_a_run_of_the_same_id_of_another_time_or_command_is_another(index):
+    index("INCOMPLETE")
+    index("VALID", created="2025-03-10T17:45:03+08:00")
+    assert len(index("VALID", command="perf")) == 3
+
+
+def test_a_line_is_one_line_whatever_the_reason_is(index):
+    assert index("INCOMPLETE", 'a\n174503-0a1b2c,"x\r\n\x1b[2J') == [
+        ("c", "INCOMPLETE", 'a\\n174503-0a1b2c,"x\\r\\n\\x1b[2J')
+    ]
+    assert len(index.file.read_bytes().splitlines()) == 2
+    assert index("VALID") == [("c", "VALID", "")]
+
+
+def test_a_torn_line_of_another_run_stays_alone(index):
+    index(run_id="160000-00000a")
+    index.file.write_bytes(index.file.read_bytes()[:-6])
+    torn = index.file.read_bytes()
+    index("INCOMPLETE")
+    index("VALID")
+    lines = index.file.read_bytes().split(b"\r\n")
+    assert lines[1] == torn.split(b"\r\n")[1]
+    assert lines[2].startswith(b"174503-0a1b2c,")
+    assert lines[3:] == [b""]
+
+
+def test_a_torn_line_is_replaced_when_its_run_is_entered_again(index):
+    index("VALID", "long enough to be torn")
+    whole = index.file.read_bytes()
+    index.file.write_bytes(whole[:-12])
+    index("VALID", "long enough to be torn")
+    assert index.file.read_bytes() == whole
+
+
+def test_a_full_disk_leaves_the_other_lines(index, monkeypatch):
+    index("INCOMPLETE")
+    index(run_id="180000-00000d")
+    before = index.file.read_bytes()
+
+    def refuse(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            index("VALID")
+    assert index.file.read_bytes() == before
+    assert [path.name for path in index.file.parent.glob(".*")] == []
+
+
+def test_a_file_that_another_process_holds_is_not_waited_for_long(index, monkeypatch):
+    index()
+    monkeypatch.setattr("modeltest.reports.index._WAIT_S", 0.05)
+    with index.file.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        begin_s = time.monotonic()
+        with pytest.raises(OSError, match="another process holds it"):
+            index("VALID", run_id="180000-00000d")
+    assert time.monotonic() - begin_s < 1
+    assert len(index("VALID", run_id="180000-00000d")) == 2
+
+
+def test_the_line_of_a_run_that_did_not_end_has_no_figure(run):
+    run.folder.mkdir(parents=True)
+    file, row = incomplete_row(run.manifest, run.folder, "interrupted by SIGINT")
+    assert file == run.folder.parents[5] / "index.csv"
+    ended = index_row(run, summarise(run), row["path"])
+    same = ("run", "created", "command", "model", "task", "device", "dtype", "path")
+    assert {key: row[key] for key in same} == {key: ended[key] for key in same}
+    assert not {"metric", "value", "total"} & row.keys()
+    assert (row["validity"], row["reasons"]) == ("INCOMPLETE", "interrupted by SIGINT")
+
+
+def test_the_line_of_a_sweep_that_did_not_end(perf_manifest, tmp_path):
+    folder = tmp_path / "2025-03-09/modeltest/m/performance_result/174503-0a1b2c"
+    place = {"date": "2025-03-09", "run_id": "174503-0a1b2c", "model": "m"}
+    file, row = incomplete_row({**perf_manifest, "place": place}, folder, "lost")
+    assert file == tmp_path / "index.csv"
+    assert (row["command"], row["task"], row["device"], row["dtype"]) == (
+        "perf", None, "CPU", "bf16",
+    )  # fmt: skip
+    assert row["path"] == str(folder.relative_to(tmp_path))

@@ -105,6 +105,11 @@ def test_failed_samples_are_named_first():
     assert comparison_facts(comparison)["num_failed"] == 1
 
 
+def test_the_facts_count_stages_as_the_index_does():
+    facts = comparison_facts(compare(trace(), trace(scaled=("projector", "logits"))))
+    assert (facts["num_stages"], facts["num_outside"]) == (len(NAMES) + 2, 2)
+
+
 def test_the_index_has_the_outcome():
     row = index_row("r", compare(trace(), trace(scaled=("logits",))), {"model": "m"})
     assert (row["validity"], row["value"], row["total"]) == ("FAIL", 1, 1)

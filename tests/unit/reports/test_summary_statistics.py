@@ -112,7 +112,7 @@ def test_the_slices_table(make_run):
     gender = table.iloc[0]
     difference = accuracy["gender=female", "acc"].value - accuracy["gender=male", "acc"].value
     assert gender["difference"] == pytest.approx(difference)
-    assert gender["ci_method"] == "cluster-robust-t(speaker)"
+    assert gender["ci_method"] == "permutation-t(speaker)"
     assert gender["ci_low"] < difference < gender["ci_high"]
     assert (gender["total"], gender["other_total"]) == (36, 36)
     # eight speakers of each age group are too few

@@ -49,6 +49,38 @@ def test_the_mark_of_a_simulated_device_is_a_truth_or_missing(tmp_path, eval_man
         read_run(tmp_path)
 
 
+PUBLISHED = {"value": 0.936, "model": "m", "source": "s", "note": ""}
+
+
+def with_published(manifest, published):
+    return put(manifest, ("task", "settings", "published"), published)
+
+
+@pytest.mark.parametrize("published", [[], [PUBLISHED], [{**PUBLISHED, "value": 1}]])
+def test_published_figures_may_be_there(tmp_path, eval_manifest, published):
+    write_manifest(tmp_path, with_published(eval_manifest, published))
+    assert read_run(tmp_path).samples == ()
+
+
+@pytest.mark.parametrize(
+    "published",
+    [
+        None, "x", PUBLISHED, [None], [[PUBLISHED]],
+        *([{**PUBLISHED, **part}] for part in (
+            {"value": 93.6}, {"value": -0.1}, {"value": True}, {"value": "0.9"}, {"value": None},
+            {"model": ""}, {"model": 3}, {"source": ""}, {"source": None}, {"note": 1},
+        )),
+        [{"value": 0.9, "model": "m"}],
+    ],
+)  # fmt: skip
+def test_published_figures_are_shares_with_a_source(tmp_path, eval_manifest, published):
+    write_manifest(tmp_path, with_published(eval_manifest, published))
+    with pytest.raises(
+        DataError, match=r"task\.settings\.published is .*, not a list of published"
+    ):
+        read_run(tmp_path)
+
+
 def test_another_commands_run_is_refused(tmp_path, eval_manifest):
     write_manifest(tmp_path, {**eval_manifest, "command": "perf"})
     with pytest.raises(DataError, match="no run of modeltest eval"):

@@ -1,5 +1,7 @@
 """`modeltest compare`: ratios with intervals, verdicts, refusals, exit codes."""
 
+from pathlib import Path
+
 import pytest
 
 from modeltest.cli.main import main
@@ -10,7 +12,8 @@ from modeltest.runlog.manifest import write_manifest
 
 
 @pytest.fixture(autouse=True)
-def no_colours(monkeypatch):
+def no_colours(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # a comparison is written below the working folder
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     monkeypatch.setenv("NO_COLOR", "1")
 
@@ -159,7 +162,10 @@ def test_exit_codes(make_sweep, capsys, factor, code, word):
     assert lines[0] == word
     assert lines[2].split()[:2] == ["bs", "mode"]
     assert len([line for line in lines if " fixed " in line]) == 3
-    assert max(map(len, lines[2:-2])) <= 80, lines
+    assert max(map(len, lines[2:-4])) <= 80, lines
+    page = "outputs/comparison/174503-0a1b2c-174503-0a1b2c/compare.html"
+    assert lines[-2:] == [f"page  {page}", ""]
+    assert Path(page).is_file()
 
 
 def test_the_tolerance_is_a_percentage(make_sweep, capsys):

@@ -4,6 +4,7 @@ import pytest
 
 from modeltest.errors import ModeltestError
 from modeltest.reports.comparison.sweeps import compare_sweeps
+from modeltest.reports.comparison.sweeps_html import sweeps_html
 from modeltest.reports.comparison.sweeps_text import comparison_text
 from modeltest.reports.performance.console import sweep_text
 from modeltest.reports.performance.csv_files import (
@@ -46,8 +47,10 @@ def use(content, sound):
     assert performance_html(content, summary, {})
     assert sweep_index_row(content, summary, "p")
     of_sound = (sound, summarise_sweep(sound))
-    for pair in ((of_sound, (content, summary)), ((content, summary), of_sound)):
-        comparison_text(compare_sweeps(*pair, 0.05))
+    for pair in (((content, summary), of_sound), (of_sound, (content, summary))):
+        comparison = compare_sweeps(*pair, 0.05)
+        comparison_text(comparison)
+    assert sweeps_html(comparison, pair, content.folder)
     return summary
 
 

@@ -133,16 +133,19 @@ class Page(HTMLParser):
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
 
 def test_the_page_fetches_nothing_and_its_pictures_have_words(sweep):
     text = written(sweep)["report.html"]
     page = Page(text)
-    images = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(images) == 4
-    for image in images:
-        assert image["src"].startswith("data:image/png;base64,")
-        assert len(image["alt"]) > 20
-    assert "bs 1 fixed: 66.67" in images[0]["alt"]
+    plots = [attributes for tag, attributes in page.tags if attributes.get("role") == "img"]
+    assert [tag for tag, attributes in page.tags if attributes.get("role") == "img"] == ["svg"] * 4
+    assert all(len(plot["aria-label"]) > 60 for plot in plots)
+    assert "1 fixed: 66.7;" in plots[0]["aria-label"]  # 8 tokens in 0.12 s
+    assert "4 natural: 144." in plots[1]["aria-label"]  # 0.8 (100 + 4 * 20) ms
+    assert not any(tag == "img" for tag, _ in page.tags)
     assert not any(tag in {"link", "iframe"} for tag, _ in page.tags)
     assert not any("src" in attributes for tag, attributes in page.tags if tag == "script")
     assert b"25.0 %, 0.0 %" in text  # padding waste
@@ -157,6 +160,7 @@ def test_the_page_says_what_is_not_valid_and_why(make_sweep, rounds_of):
     assert "bs 2 fixed: other processes used 50 % of the machine" in banner
     assert "bs 4 fixed: out of memory" in banner
     assert text.count('<tr class="invalid">') == 5  # results 2, stages 1, validity 2
+    assert ">Crossed out in the plots, not valid: 2 fixed.</span>" in text
     assert "limit 20 %" in text
     assert "coefficient of variation between passes and drift" in text
 

@@ -80,6 +80,14 @@ def test_throughput_counts_the_whole_round_and_times_each_request(summary):
     assert figures.peak_memory_bytes is None
 
 
+def test_requests_overlap_so_no_stage_has_a_share_of_the_time(summary):
+    [row] = summary().rows
+    said = "2 in flight, natural: 25 % of a request's time passes before its first token"
+    assert row.roofline.bound == said
+    [row] = summary(lambda r: [batch.update(ttft_s=None) for batch in r["batches"]]).rows
+    assert "unknown: without streaming" in row.roofline.bound
+
+
 def test_percentiles_have_the_observations_they_need(summary):
     [row] = summary().rows
     # 60 requests are fewer than 64, 180 gaps are more, and fewer than 662.
@@ -293,4 +301,5 @@ def test_the_reports_speak_of_requests_in_flight(make_sweep):
     assert ">in flight</span></th>" in page
     assert ">client&#x27;s share</span></th>" in page
     assert "10.0 %" in page
-    assert "against requests in flight" in plots["throughput"].alt
+    assert plots["throughput"].alt.key == "perf.alt.throughput_in_flight"
+    assert "requests in flight" in plots["latency"].phrases

@@ -1,0 +1,103 @@
+"""`compare.html` of two performance runs: the ratio of each point with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from modeltest.reports.comparison.axis import Axis, axis_around
+from modeltest.reports.comparison.folder import PAGE, new_folder
+from modeltest.reports.comparison.html import ShownRun, comparison_page, report_address
+from modeltest.reports.comparison.sweeps import Comparison, PointComparison
+from modeltest.reports.page.texts import Language
+from modeltest.reports.performance.summary import SweepSummary
+from modeltest.reports.performance.wording import short
+from modeltest.runlog.atomic import write_atomically
+from modeltest.runlog.sweep_log import SweepContent
+
+Sweep = tuple[SweepContent, SweepSummary]
+
+
+def write_sweep_page(
+    comparison: Comparison,
+    sweeps: tuple[Sweep, Sweep],
+    output_dir: Path,
+    language: Language | None = None,
+) -> dict[str, Path]:
+    """Writes the page into a new folder below the output folder.
+
+    Args:
+        comparison: Of the sweeps.
+        sweeps: A and B.
+        output_dir: The folder above everything.
+        language: See `modeltest.reports.page.texts.make_texts`.
+
+    Returns:
+        What a user looks for, and where it is.
+
+    Raises:
+        OSError: The disk refused.
+        DataError: A folder is a link.
+    """
+    first, second = (content.manifest["place"]["run_id"] for content, _ in sweeps)
+    folder = new_folder((first, second), output_dir)
+    write_atomically(folder / PAGE, sweeps_html(comparison, sweeps, folder, language))
+    return {"page": folder / PAGE}
+
+
+def sweeps_html(
+    comparison: Comparison,
+    sweeps: tuple[Sweep, Sweep],
+    folder: Path,
+    language: Language | None = None,
+) -> bytes:
+    """The page.
+
+    Args:
+        comparison: Of the sweeps.
+        sweeps: A and B.
+        folder: Where the page will be; the runs' own pages are named from there.
+        language: See `modeltest.reports.page.texts.make_texts`.
+    """
+    limit = 1 - comparison.tolerance
+    ends = (end for point in comparison.points for end in point.interval or ())
+    axis = axis_around([1.0, limit, *ends])
+    return comparison_page(
+        "comparison/sweeps.html.j2",
+        outcome=comparison.outcome,
+        withheld=comparison.withheld,
+        sentence=None,
+        runs=list(_shown(sweeps, folder.resolve())),
+        different=comparison.differing,
+        language=language,
+        filters={"short": short},
+        closed_loop=sweeps[0][1].closed_loop,
+        rows=[_row(point, axis) for point in comparison.points],
+        axis=axis,
+        limit=limit,
+        share=f"{limit:.4g}",
+        only_one=comparison.only_one,
+    )
+
+
+def _shown(sweeps: tuple[Sweep, Sweep], folder: Path) -> Iterator[ShownRun]:
+    for name, (content, summary) in zip("AB", sweeps, strict=True):
+        manifest = content.manifest
+        place = (summary.device_name, summary.dtype, manifest["attention"], manifest["engine"])
+        yield ShownRun(
+            name=name,
+            run_id=manifest["place"]["run_id"],
+            model=manifest["model"]["name"],
+            place=", ".join(str(part) for part in place),
+            verdict=summary.verdict,
+            report=report_address(content.folder, folder),
+            manifest=manifest,
+        )
+
+
+def _row(point: PointComparison, axis: Axis) -> dict[str, Any]:
+    shown = None
+    if point.ratio is not None and point.interval is not None:
+        shown = axis.interval(point.interval[0], point.ratio, point.interval[1])
+    return {"point": point, "shown": shown}
