@@ -5,10 +5,11 @@
 Whole evaluations with the null backend, as users run them: data check, decoding of real clips
 (WAV, 0.1 s, every one with other bytes), generating, scoring, log and reports. Each size is
 evaluated in a process of its own. What a run costs whatever its size (imports, decoder
-processes, manifest, a row of the reports) is that of an evaluation of 64 clips, the median of
-three in the same process after a first one; per sample is what comes on top:
+processes, manifest, a row of the reports, resampling for every interval and test) is that of an
+evaluation of 240 clips, the median of three in the same process after a first one; per sample is
+what comes on top. With fewer clips there are too few speakers for some of the intervals.
 
-    per sample = (seconds of N clips - seconds of 64 clips) / (N - 64)
+    per sample = (seconds of N clips - seconds of 240 clips) / (N - 240)
 
 `total` and the phases are by the clock on the wall. `own` is the processor time of modeltest's
 own process, without its decoder processes. `audio` is what the clips themselves cost, timed in
@@ -49,7 +50,7 @@ MAX_OVERHEAD_MS = 0.5
 MAX_UNEVENNESS = 0.10
 MAX_GROWTH_MIB = 64.0
 
-NUM_FEW = 64
+NUM_FEW = 240
 NUM_FIXED = 3
 NUM_DECODED = 1000
 RATE_HZ = 16_000

@@ -81,16 +81,17 @@ def class_counts(
     import numpy as np
 
     place = {label: index for index, label in enumerate(labels)}
-    samples = list(zip(truths, scores, errors, speakers, strict=True))
-    found, unit = np.unique(np.array([each[3] for each in samples], np.int64), return_inverse=True)
-    by_speaker = MIN_CLUSTERS <= len(found) < len(samples)
-    unit = unit if by_speaker else np.arange(len(samples))
-    truth = np.array([place[each[0]] for each in samples], np.int64)
-    failed = np.array([each[2] for each in samples], bool)
-    answer = np.array(
-        [-1 if s.answer is None or f else place[s.answer] for _, s, f, _ in samples], np.int64
-    )
-    shape = (len(found) if by_speaker else len(samples), len(place))
+    num_samples = len(truths)
+    if not num_samples == len(scores) == len(errors) == len(speakers):
+        raise ValueError("truths, scores, errors and speakers of different numbers of samples")
+    found, unit = np.unique(np.asarray(speakers, np.int64), return_inverse=True)
+    by_speaker = MIN_CLUSTERS <= len(found) < num_samples
+    unit = unit if by_speaker else np.arange(num_samples)
+    truth = np.fromiter((place[each] for each in truths), np.int64, num_samples)
+    failed = np.fromiter(errors, bool, num_samples)
+    answers = (-1 if each.answer is None else place[each.answer] for each in scores)
+    answer = np.where(failed, -1, np.fromiter(answers, np.int64, num_samples))
+    shape = (len(found) if by_speaker else num_samples, len(place))
 
     def table(column: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
         cells = np.bincount((unit * len(place) + column)[chosen], minlength=shape[0] * shape[1])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MIN_CLUSTERS = 10
 """Fewer clusters do not show how far clusters differ."""
 _SEED = 20240229
-_MAX_DRAWS = 1 << 20
+_MAX_DRAWS = 1 << 18
 _FEW_OF_A_KIND = 8
 _ROUNDING = 1e-12
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from modeltest.errors import DataError
-from modeltest.runlog.segment import decode_line
+from modeltest.runlog.segment import decode_known_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +66,8 @@ class LoggedSamples(Sequence[Mapping[str, Any]]):
             for first in range(0, len(self), _MAX_LISTED):
                 # All places at once as Python's numbers would take 200 bytes each.
                 for segment, offset, length in self._places[first : first + _MAX_LISTED].tolist():
-                    record = decode_line(os.pread(files.descriptor(segment), length, offset))
+                    line = os.pread(files.descriptor(segment), length, offset)
+                    record = decode_known_line(line)
                     if record is None:
                         raise DataError(f"{self._segments[segment]}: changed while it was read")
                     yield record

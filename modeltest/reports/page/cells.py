@@ -18,18 +18,23 @@ class TextBudget:
     """How long each text of a page may be, so that all have about `MAX_TEXT_BYTES` as UTF-8."""
 
     def __init__(self) -> None:
+        self._whole_bytes = 0  # of texts that are never cut, as most are
         self._sums = dict.fromkeys(_LONGEST, 0.0)
 
     def add(self, text: str) -> None:
         """Takes note of one text."""
         num_bytes = len(text) if text.isascii() else len(text.encode("utf-8", "backslashreplace"))
+        if len(text) <= _LONGEST[-1]:
+            self._whole_bytes += num_bytes
+            return
         for longest in _LONGEST:
-            self._sums[longest] += num_bytes * min(1.0, longest / len(text)) if text else 0
+            self._sums[longest] += num_bytes * min(1.0, longest / len(text))
 
     @property
     def longest(self) -> int:
         """Characters of the longest text."""
-        fitting = (each for each, sum_ in self._sums.items() if sum_ <= MAX_TEXT_BYTES)
+        left = MAX_TEXT_BYTES - self._whole_bytes
+        fitting = (each for each, sum_ in self._sums.items() if sum_ <= left)
         return next(fitting, _LONGEST[-1])
 
 

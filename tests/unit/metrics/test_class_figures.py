@@ -194,5 +194,5 @@ def test_the_smallest_class_decides_where_all_is_right() -> None:
 def test_labels_are_the_tasks() -> None:
     with pytest.raises(KeyError):
         figures(["yawn"], ["cough"])
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="different numbers of samples"):
         class_counts(["cough"], [], [], [], LABELS)
