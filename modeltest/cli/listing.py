@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -156,7 +157,7 @@ def _runs(output_dir: Path) -> Iterator[ListedRun]:
 
     for folder in run_folders(output_dir, with_parity=True):
         try:
-            if (folder / MANIFEST_NAME).is_file():
+            if os.path.lexists(folder / MANIFEST_NAME):
                 yield listed(open_run(folder), is_locked(folder))
             else:
                 yield listed_parity(read_parity(folder))
