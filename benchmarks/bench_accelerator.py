@@ -5,9 +5,10 @@
         [--device auto|cuda|npu|cpu] [--tiny]
 
 For a machine with a CUDA GPU or an NPU and nothing but PyTorch, transformers, numpy, pandas and
-pyyaml: the weights are made on the device in bf16, the clips are synthetic, the token ids are
-made by hand, no tokenizer and no checkpoint is needed. Exactly so many new tokens, end tokens
-ignored; every repeat has clips of its own, which all engines hear one after the other.
+pyyaml (with PYTHONPATH=. where modeltest is not installed): the weights are made on the device in
+bf16, the clips are synthetic, the token ids are made by hand, no tokenizer and no checkpoint is
+needed. Exactly so many new tokens, end tokens ignored; every repeat has clips of its own, which
+all engines hear one after the other.
 
     stock  transformers' feature extractor with 30 s of padding, and `generate`
     fast   modeltest's fast engine

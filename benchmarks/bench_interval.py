@@ -11,19 +11,21 @@ it or does not. A sweep's own rounds are in the pool, too, so this is a little k
 from elsewhere would be.
 
 The target is 9 of 10 intervals at every point. Sweeps that end INVALID (exit code 3), for other
-load on the machine say, count like the others; how many were VALID is printed, and how much load
-there was. Exit code 1 when a point misses the target or a sweep was lost.
+load on the machine say, count like the others; how many were VALID is printed, why rows were not,
+and how much load there was. Exit code 1 when a point misses the target or a sweep was lost.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,7 @@ from modeltest.reports.performance.summary import Row, SweepSummary, summarise_s
 from modeltest.runlog.sweep_log import SweepContent, read_sweep
 
 TARGET_SHARE = 0.9
+MOST_REASONS = 5
 _PACKAGES = ("torch", "torch_npu", "transformers", "numpy")
 _HEADER = (
     "batch size", "mode", "pooled median tokens/s", "medians of the sweeps", "interval, ± %",
@@ -163,12 +166,14 @@ def page(sweeps: Sequence[Sweep], points: Sequence[Coverage], options: argparse.
         "# How often the 95 % intervals of `modeltest perf` hold",
         "",
         f"- Command: `{shlex.join(['python', 'benchmarks/bench_interval.py', *sys.argv[1:]])}`",
-        f"- Machine: {device['kind']} {device['name']}, {host['cores']} cores, {host['system']}",
+        f"- Machine: {device['kind']} {device['name']}, {host['cores']} cores, "
+        f"{'-'.join(host['system'].split('-')[:2])}",
         f"- Versions: {', '.join(versions)}",
         f"- Sweeps: {len(sweeps)} of {options.repeats} came to an end, started over "
         f"{options.minutes:g} min from {manifest['started']}; {sweep['num_passes']} passes, "
         f"at least {sweep['min_seconds']:g} s per point",
         f"- Verdicts: {', '.join(f'{words.count(w)} {w}' for w in dict.fromkeys(words))}",
+        f"- Rows that are not valid: {_reasons([sweep.summary for sweep in sweeps])}",
         f"- Other load: {_loads([sweep.content for sweep in sweeps])}",
         "",
         f"| {' | '.join(_HEADER)} |",
@@ -207,6 +212,18 @@ def _conclusion(points: Sequence[Coverage]) -> Iterator[str]:
             "see: where the medians of the sweeps lie further apart than the intervals are wide, "
             "that is what is missing."
         )
+
+
+def _reasons(summaries: Sequence[SweepSummary]) -> str:
+    """The most frequent reasons, with `…` for their figures; a row may have several."""
+    rows = [row for summary in summaries for row in summary.rows]
+    counts = Counter(
+        re.sub(r"[-+]?\d[\d.,]*", "…", reason) for row in rows for reason in row.reasons
+    )
+    if not counts:
+        return f"none of {len(rows)}"
+    named = [f"{reason} ({count})" for reason, count in counts.most_common(MOST_REASONS)]
+    return f"{sum(not row.valid for row in rows)} of {len(rows)}; {'; '.join(named)}"
 
 
 def _loads(contents: Sequence[SweepContent]) -> str:

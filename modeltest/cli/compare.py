@@ -129,32 +129,34 @@ def _accuracy(folders: Sequence[Path], options: argparse.Namespace) -> int:
 
 def _sweeps(folders: Sequence[Path], options: argparse.Namespace) -> int:
     from modeltest.reports.comparison.sweeps import compare_sweeps
-    from modeltest.reports.comparison.sweeps_html import write_sweep_page
+    from modeltest.reports.comparison.sweeps_files import write_sweep_comparison
     from modeltest.reports.comparison.sweeps_text import comparison_text
     from modeltest.reports.console import path_lines
+    from modeltest.reports.terminal import terminal_columns
     from modeltest.runlog.layout import check_writable
 
     check_writable(options.output_dir)
     tolerance = _TOLERANCE_PERCENT if options.tolerance is None else options.tolerance
     first, second = map(_sweep, folders)
     comparison = compare_sweeps(first, second, tolerance / 100)
-    print(comparison_text(comparison))
-    paths = write_sweep_page(comparison, (first, second), options.output_dir, options.lang)
+    print(comparison_text(comparison, terminal_columns()))
+    paths = write_sweep_comparison(comparison, (first, second), options.output_dir, options.lang)
     print(f"\n{path_lines(paths)}")
     return _EXIT_CODES[comparison.outcome]
 
 
 def _transcripts(folders: Sequence[Path], options: argparse.Namespace) -> int:
     from modeltest.reports.comparison.transcripts import compare_transcripts, transcripts_text
-    from modeltest.reports.comparison.transcripts_html import write_transcripts_page
+    from modeltest.reports.comparison.transcripts_files import write_transcript_comparison
     from modeltest.reports.console import path_lines
+    from modeltest.reports.terminal import terminal_columns
     from modeltest.runlog.layout import check_writable
 
     check_writable(options.output_dir)
     first, second = map(_evaluation, folders)
     comparison = compare_transcripts(first, second)
-    print(transcripts_text(comparison))
-    paths = write_transcripts_page(
+    print(transcripts_text(comparison, terminal_columns()))
+    paths = write_transcript_comparison(
         comparison, (first[0], second[0]), options.output_dir, options.lang
     )
     print(f"\n{path_lines(paths)}")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from modeltest.devices.npu_variables import check_npu_variables, set_npu_variables
 from modeltest.devices.probe import Probe, hide_torch_npu, probe, torch_npu_installed
 from modeltest.devices.why_not import WhyNot
 from modeltest.errors import DeviceError, UsageError, one_line
 from modeltest.protocols import Device
-from modeltest.settings.schema import ModelSettings
+
+if TYPE_CHECKING:  # its pydantic is no business of whoever wants a device and nothing else
+    from modeltest.settings.schema import ModelSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,8 @@ class SweepContent:
         peaks: The machine's limits, of the first record; None when not measured.
         phases: Phase records in the order of the log.
         degraded: Points that were not measured as planned, and why.
+        health: What was known of the device before and after the work; the content may be
+            anything.
         problems: What makes the log unfit.
         torn: Segments whose last line is incomplete; that line was never acknowledged.
     """
@@ -52,6 +54,7 @@ class SweepContent:
     peaks: Record | None = None
     phases: tuple[Record, ...] = ()
     degraded: tuple[Record, ...] = ()
+    health: tuple[Record, ...] = ()
     problems: tuple[str, ...] = ()
     torn: tuple[str, ...] = ()
 
@@ -124,6 +127,7 @@ def read_sweep(folder: Path) -> SweepContent:
         peaks=next(iter(of_type.get("peaks", [])), None),
         phases=tuple(of_type.get("phase", [])),
         degraded=tuple(of_type.get("degraded", [])),
+        health=tuple(of_type.get("health", [])),
         problems=tuple(problems),
         torn=tuple(torn),
     )

@@ -16,9 +16,9 @@ from modeltest.records import AudioSource
 from modeltest.reports.comparison.accuracy import compare_accuracy
 from modeltest.reports.comparison.accuracy_files import write_comparison
 from modeltest.reports.comparison.sweeps import compare_sweeps
-from modeltest.reports.comparison.sweeps_html import write_sweep_page
+from modeltest.reports.comparison.sweeps_files import write_sweep_comparison
 from modeltest.reports.comparison.transcripts import compare_transcripts
-from modeltest.reports.comparison.transcripts_html import write_transcripts_page
+from modeltest.reports.comparison.transcripts_files import write_transcript_comparison
 from modeltest.reports.html import report_html, with_clips
 from modeltest.reports.page.clips import EmbeddedClip
 from modeltest.reports.performance.html import performance_html
@@ -259,7 +259,7 @@ def transcripts_page(tmp_path_factory, data_folder, clips) -> Path:
             record["score"].update(answer=said, correct=said == words)
         runs.append(RunContent(folder, facts, tuple(samples)))
     comparison = compare_transcripts(*((run, summarise(run)) for run in runs))
-    return write_transcripts_page(comparison, tuple(runs), output_dir)["page"]
+    return write_transcript_comparison(comparison, tuple(runs), output_dir)["page"]
 
 
 @pytest.fixture(scope="session")
@@ -304,7 +304,8 @@ def sweep_comparison_page(sweep_by_hand, tmp_path_factory) -> Path:
     """The page of two sweeps, the second one slower."""
     pair = [(sweep, summarise_sweep(sweep)) for sweep in (sweep_by_hand(), sweep_by_hand(1.06))]
     comparison = compare_sweeps(*pair, 0.05)
-    return write_sweep_page(comparison, tuple(pair), tmp_path_factory.mktemp("out"))["page"]
+    paths = write_sweep_comparison(comparison, tuple(pair), tmp_path_factory.mktemp("out"))
+    return paths["page"]
 
 
 @pytest.fixture(scope="module")  # it leaves an event loop running, which other tests must not meet

@@ -1,4 +1,4 @@
-"""Every command of README and docs is run as it stands there, or listed here with the reason.
+"""Every command of the pages is run as it stands there, or listed here with the reason.
 
 A command that is only listed is still read by the real argument parser.
 """
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 RECORDS = {"decisions", "measurements"}  # what was done once, and on what
 PAGES = sorted(
     path
-    for path in [*ROOT.glob("README*.md"), *(ROOT / "docs").rglob("*.md")]
+    for path in [*ROOT.glob("README*.md"), ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
     if not RECORDS & set(path.relative_to(ROOT).parts)
 )
 # What cannot run in a test, by what the command holds, and why.
@@ -30,14 +30,16 @@ NOT_RUN = {
     r"\bqwen2_audio\b": "needs the weights of the 7B model",
     r"^(export|source|cd) ": "changes the shell that reads it",
     r"^pip install ": "installs packages",
-    r"^curl ": "asks a server; tests/integration/test_serve.py sends the same requests",
+    r"^curl ": "asks a server; tests/end_to_end/test_serve_load.py starts one and asks it so",
     r"^modeltest serve ": "serves until it is stopped; tests/integration/test_serve.py starts it",
     r"^ray ": "starts a cluster; tests/end_to_end/test_ray_cluster.py does",
     r"\b(WEIGHTS|FIRST|HOST|my_\w+\.yaml)\b": "stands for the reader's own file, folder or host",
     r"<date>": "stands for the reader's own run",
     r"npu-smi|torch_npu|--npu-selfcheck|--device npu": "needs an NPU",
-    r"\bmindie_service\b": "needs a MindIE server",
+    r"\b(mindie|vllm)_service\b": "needs such a server",
     r"scripts/test\.sh|tests/gates/|-m pytest": "the checks themselves, of minutes to hours",
+    r"bench_accelerator": "needs an accelerator; tests/unit/benchmarks runs it with --tiny",
+    r"^python tools/": "makes the embedded files anew, in minutes to hours",
 }
 # In a test everything is measured once and briefly, whatever the figures are then worth.
 BRIEFLY = {
@@ -79,15 +81,22 @@ def commands_of(path: Path) -> Iterator[Command]:
 
 def shell_lines(text: str) -> Iterator[tuple[int, str]]:
     """Lines of bash blocks; of console blocks those behind a prompt."""
-    kind = ""
-    for number, line in enumerate(text.splitlines(), start=1):
-        fence = re.match(r"\s*```(\w*)", line)
-        if fence:
-            kind = "" if kind else fence[1] or "text"
-        elif kind in {"bash", "sh"}:
+    for number, kind, line in fenced_lines(text):
+        if kind in {"bash", "sh"}:
             yield number, line
         elif kind == "console" and line.lstrip().startswith("$ "):
             yield number, line.lstrip().removeprefix("$ ")
+
+
+def fenced_lines(text: str) -> Iterator[tuple[int, str, str]]:
+    """Number, kind of block and text of each line in a block, as far in as its fence."""
+    kind, indent = "", ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        fence = re.match(r"(\s*)```(\w*)", line)
+        if fence:
+            kind, indent = "" if kind else fence[2] or "text", fence[1]
+        elif kind:
+            yield number, kind, line.removeprefix(indent)
 
 
 def is_whole(text: str) -> bool:
@@ -123,6 +132,17 @@ def arguments_of(command: Command) -> list[str] | None:
 def test_the_pages_have_commands():
     assert len(COMMANDS) > 30
     assert {command.page for command in COMMANDS} >= {"README.md", "docs/measuring_speed.md"}
+
+
+def test_no_command_hides_in_a_block_that_is_not_read():
+    """A usage line, which has brackets, is no command."""
+    hidden = [
+        f"{page.relative_to(ROOT)}:{number}: {line}"
+        for page in PAGES
+        for number, kind, line in fenced_lines(page.read_text(encoding="utf-8"))
+        if kind == "text" and line.startswith("modeltest ") and "[" not in line
+    ]
+    assert hidden == []
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)

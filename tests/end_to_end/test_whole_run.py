@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from collections import Counter
 
 import pandas
 import pytest
@@ -66,6 +67,21 @@ def test_the_subsets_add_up(whole_run):
     totals = results[results["metric"] == "acc"].set_index("subset")["total"]
     for kind in ("class=", "gender=", "age="):
         assert totals[totals.index.str.startswith(kind)].sum() == totals["all"] == 120
+
+
+def test_native_languages_are_slices_where_the_task_names_them(modeltest, mini_clips, tmp_path):
+    by = "task.slices.by=[gender,native_language]"
+    done = modeltest(tmp_path, "eval", "vocalsound_mini", "null", "--device", "cpu", "--set", by)
+    assert done.code == 0, done.err
+    entries = json.loads((mini_clips[0].parents[1] / "meta/te_meta.json").read_text("utf-8"))
+    languages = {speaker: language for speaker, _, _, _, language, _ in entries}
+    clips = Counter(languages[clip.name.split("_")[0]] for clip in mini_clips)
+    results = pandas.read_csv(done.result_file("result"))
+    totals = results[results["metric"] == "acc"].set_index("subset")["total"]
+    named = totals[totals.index.str.startswith("native_language=")]
+    assert named.to_dict() == {f"native_language={name}": num for name, num in clips.items()}
+    slices = pandas.read_csv(done.result_file("slices"))
+    assert set(slices["key"]) == {"gender", "native_language", "age"}
 
 
 def test_the_confusion_matrix_agrees_with_the_samples(whole_run):

@@ -8,12 +8,11 @@ from typing import Any
 
 from modeltest.reports.comparison.accuracy import AccuracyComparison, SubsetComparison
 from modeltest.reports.comparison.accuracy_html import accuracy_html
-from modeltest.reports.comparison.folder import PAGE, new_folder
+from modeltest.reports.comparison.folder import FIGURES, PAGE, new_folder, write_files
 from modeltest.reports.comparison.pairs import ChangedSample
 from modeltest.reports.comparison.wording import reason
 from modeltest.reports.csv_files import csv_bytes, csv_parts
 from modeltest.reports.page.texts import Language
-from modeltest.runlog.atomic import write_atomically
 from modeltest.runlog.run_log import RunContent
 
 FIGURE_COLUMNS = (
@@ -49,13 +48,11 @@ def write_comparison(
     """
     folder = new_folder((comparison.first.run_id, comparison.second.run_id), output_dir)
     files: dict[str, tuple[str, bytes | Iterable[bytes]]] = {
-        "figures": ("comparison.csv", figures_csv(comparison)),
+        "figures": (FIGURES, figures_csv(comparison)),
         "flips": ("flips.csv", flips_csv(comparison)),
         "page": (PAGE, accuracy_html(comparison, runs, folder, language)),
     }
-    for name, content in files.values():
-        write_atomically(folder / name, content)
-    return {what: folder / name for what, (name, _) in files.items()}
+    return write_files(folder, files)
 
 
 def figures_csv(comparison: AccuracyComparison) -> bytes:

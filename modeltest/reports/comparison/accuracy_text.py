@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from termcolor import colored
-
 from modeltest.errors import one_line
 from modeltest.reports.comparison.accuracy import AccuracyComparison, Side, SubsetComparison
+from modeltest.reports.comparison.outcome_line import INDENT, outcome_line
 from modeltest.reports.comparison.wording import (
     difference,
     needed,
@@ -18,9 +17,7 @@ from modeltest.reports.comparison.wording import (
 )
 from modeltest.reports.terminal import fold, table
 
-_COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
 _SIGNIFICANT = 0.05
-_INDENT = "  "
 
 
 def accuracy_text(comparison: AccuracyComparison, columns: int | None = None) -> str:
@@ -30,8 +27,6 @@ def accuracy_text(comparison: AccuracyComparison, columns: int | None = None) ->
         comparison: Of two runs.
         columns: Cells of a line; None folds nothing.
     """
-    word = comparison.outcome
-    verdict = fold(f"{word}: {one_line(reason(comparison))}", columns, _INDENT)
     texts = [
         difference(comparison),
         "",
@@ -40,11 +35,11 @@ def accuracy_text(comparison: AccuracyComparison, columns: int | None = None) ->
         "",
     ]
     lines = [
-        colored(word, _COLOURS[word], attrs=["bold"]) + verdict.removeprefix(word),
-        *(fold(one_line(text), columns, _INDENT) for text in texts),
+        outcome_line(comparison.outcome, reason(comparison), columns),
+        *(fold(one_line(text), columns, INDENT) for text in texts),
         _table((comparison.overall, *comparison.subsets), columns),
         "",
-        *(fold(one_line(note), columns, _INDENT) for note in _notes(comparison)),
+        *(fold(one_line(note), columns, INDENT) for note in _notes(comparison)),
     ]
     return "\n".join(lines)
 

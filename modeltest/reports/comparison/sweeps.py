@@ -30,6 +30,7 @@ class PointComparison:
     Attributes:
         batch_size: Of both.
         mode: Of both.
+        name: For a sentence.
         first: Output tokens per second of A, or None.
         second: Of B, or None.
         ratio: B over A.
@@ -40,6 +41,7 @@ class PointComparison:
 
     batch_size: int
     mode: str
+    name: str
     first: float | None
     second: float | None
     ratio: float | None
@@ -124,6 +126,7 @@ def _compare(first: Row, second: Row, tolerance: float) -> PointComparison:
     return PointComparison(
         batch_size=first.batch_size,
         mode=first.mode,
+        name=first.name,
         first=before,
         second=after,
         ratio=ratio,

@@ -7,43 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from modeltest.reports.comparison.axis import Axis, axis_around
-from modeltest.reports.comparison.folder import PAGE, new_folder
 from modeltest.reports.comparison.html import ShownRun, comparison_page, report_address
 from modeltest.reports.comparison.sweeps import Comparison, PointComparison
 from modeltest.reports.page.texts import Language
 from modeltest.reports.performance.summary import SweepSummary
 from modeltest.reports.performance.wording import short
-from modeltest.runlog.atomic import write_atomically
 from modeltest.runlog.sweep_log import SweepContent
 
 Sweep = tuple[SweepContent, SweepSummary]
-
-
-def write_sweep_page(
-    comparison: Comparison,
-    sweeps: tuple[Sweep, Sweep],
-    output_dir: Path,
-    language: Language | None = None,
-) -> dict[str, Path]:
-    """Writes the page into a new folder below the output folder.
-
-    Args:
-        comparison: Of the sweeps.
-        sweeps: A and B.
-        output_dir: The folder above everything.
-        language: See `modeltest.reports.page.texts.make_texts`.
-
-    Returns:
-        What a user looks for, and where it is.
-
-    Raises:
-        OSError: The disk refused.
-        DataError: A folder is a link.
-    """
-    first, second = (content.manifest["place"]["run_id"] for content, _ in sweeps)
-    folder = new_folder((first, second), output_dir)
-    write_atomically(folder / PAGE, sweeps_html(comparison, sweeps, folder, language))
-    return {"page": folder / PAGE}
 
 
 def sweeps_html(

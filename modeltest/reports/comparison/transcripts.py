@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from tabulate import tabulate
-
 from modeltest.errors import UsageError, one_line
 from modeltest.metrics.edit_distance import edit_distance_share
-from modeltest.records import Verdict
+from modeltest.records import Aggregate, Verdict
 from modeltest.reports.comparison.agreement import differences, refusal
+from modeltest.reports.comparison.outcome_line import INDENT
 from modeltest.reports.comparison.pairs import Record, Reply
 from modeltest.reports.console import interval, percent
 from modeltest.reports.summary import Summary
+from modeltest.reports.terminal import fold, table
 from modeltest.runlog.run_log import RunContent
 
 KIND = "transcription"
@@ -69,7 +69,7 @@ class TranscriptComparison:
         widest: Ids of the pairs that are farthest apart, with their gaps; failures apart.
         apart: Pairs whose words are not the same, the farthest first.
         verdicts: Of A and B.
-        figures: Per metric the texts of A and B.
+        figures: Per metric its name, A's value and B's; those that one of them has.
         differing: What may differ and does: name, A's value, B's value.
     """
 
@@ -81,7 +81,7 @@ class TranscriptComparison:
     widest: tuple[tuple[str, float], ...]
     apart: tuple[ReplyPair, ...]
     verdicts: tuple[Verdict, Verdict]
-    figures: tuple[tuple[str, str, str], ...]
+    figures: tuple[tuple[str, Aggregate | None, Aggregate | None], ...]
     differing: tuple[tuple[str, str, str], ...]
 
 
@@ -117,8 +117,13 @@ def compare_transcripts(
     )
 
 
-def transcripts_text(comparison: TranscriptComparison) -> str:
-    """The score, what it was made of, and what is not the same in both runs."""
+def transcripts_text(comparison: TranscriptComparison, columns: int | None = None) -> str:
+    """The score, what it was made of, and what is not the same in both runs.
+
+    Args:
+        comparison: Of two runs.
+        columns: Cells of a line; None folds nothing.
+    """
     share = f"{comparison.num_pairs} pairs"
     if comparison.num_pairs < comparison.num_planned:
         share = f"{comparison.num_pairs} of {comparison.num_planned} pairs"
@@ -135,8 +140,21 @@ def transcripts_text(comparison: TranscriptComparison) -> str:
         if verdict.validity != "VALID"
     ]
     lines += [f"different: {name}: A {a}, B {b}" for name, a, b in comparison.differing]
-    table = tabulate(comparison.figures, ("metric", "A %", "B %"), disable_numparse=True)
-    return "\n".join([*map(one_line, lines), "", table])
+    shown = [fold(one_line(line), columns, INDENT) for line in lines]
+    figures = table([("metric", "A %", "B %")], figure_texts(comparison), {0, 1, 2}, columns)
+    return "\n".join([*shown, "", figures])
+
+
+def figure_texts(comparison: TranscriptComparison) -> list[tuple[str, str, str]]:
+    """Per metric its name, and what A and B have, in percent with the interval."""
+    return [
+        (name, _with_interval(first), _with_interval(second))
+        for name, first, second in comparison.figures
+    ]
+
+
+def _with_interval(aggregate: Aggregate | None) -> str:
+    return f"{percent(aggregate)} ({interval(aggregate)})"
 
 
 def _refuse_other_task(first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
@@ -192,12 +210,13 @@ def _words(record: Mapping[str, Any]) -> str | None:
     return None if record["response"]["error"] else record["score"]["answer"] or ""
 
 
-def _figures(first: Summary, second: Summary) -> Iterator[tuple[str, str, str]]:
+def _figures(
+    first: Summary, second: Summary
+) -> Iterator[tuple[str, Aggregate | None, Aggregate | None]]:
     for metric in ("wer", "exact_match", "answered_rate", "error_rate"):
-        pair = [summary.value("all", metric) for summary in (first, second)]
+        pair = first.value("all", metric), second.value("all", metric)
         if any(each and each.value is not None for each in pair):
-            a, b = (f"{percent(each)} ({interval(each)})" for each in pair)
-            yield metric, a, b
+            yield metric, *pair
 
 
 def _differing(

@@ -8,41 +8,12 @@ from typing import Any
 
 from modeltest.reports.comparison.agreement import withheld
 from modeltest.reports.comparison.changed_columns import changed_columns, folders_of_both
-from modeltest.reports.comparison.folder import PAGE, new_folder
 from modeltest.reports.comparison.html import ShownRun, comparison_page, report_address
-from modeltest.reports.comparison.transcripts import TranscriptComparison
+from modeltest.reports.comparison.transcripts import TranscriptComparison, figure_texts
 from modeltest.reports.html import TABLE_SCRIPTS, script_json
 from modeltest.reports.page.cells import number
 from modeltest.reports.page.texts import Language
-from modeltest.runlog.atomic import write_atomically
 from modeltest.runlog.run_log import RunContent
-
-
-def write_transcripts_page(
-    comparison: TranscriptComparison,
-    runs: tuple[RunContent, RunContent],
-    output_dir: Path,
-    language: Language | None = None,
-) -> dict[str, Path]:
-    """Writes the page into a new folder below the output folder.
-
-    Args:
-        comparison: Of the runs.
-        runs: A and B.
-        output_dir: The folder above everything.
-        language: See `modeltest.reports.page.texts.make_texts`.
-
-    Returns:
-        What a user looks for, and where it is.
-
-    Raises:
-        OSError: The disk refused.
-        DataError: A folder is a link.
-    """
-    first, second = (run.manifest["place"]["run_id"] for run in runs)
-    folder = new_folder((first, second), output_dir)
-    write_atomically(folder / PAGE, transcripts_html(comparison, runs, folder, language))
-    return {"page": folder / PAGE}
 
 
 def transcripts_html(
@@ -78,7 +49,7 @@ def transcripts_html(
         num_planned=comparison.num_planned,
         num_equal=comparison.num_equal,
         num_failed=comparison.num_failed,
-        metrics=comparison.figures,
+        metrics=figure_texts(comparison),
         **_apart(comparison, folders_of_both(runs, folder)),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from modeltest.records import ValidityName
 from modeltest.reports.csv_files import csv_bytes
 from modeltest.reports.performance.figures import Figures
 from modeltest.reports.performance.summary import Row, SweepSummary
@@ -25,6 +26,7 @@ TODAYS_HEADER = (
     "non_first_token_time(ms), ResponseTime(ms),E2E Throughput Average(Tokens/s)"
 )
 """Today's header with its typing error and padding removed; its blanks belong to the names."""
+PERFORMANCE_COLUMNS = (*TODAYS_HEADER.split(","), "validity")
 ATB_COLUMNS = (
     "batch_size", "input_seq_len", "output_seq_len", "e2e_time(ms)", "prefill_time(ms)",
     "decoder_token_time(ms)", "prefill_count", "prefill_token_times", "decode_token_times",
@@ -43,31 +45,33 @@ def benchmark_rows(summary: SweepSummary) -> Iterator[Mapping[str, Any]]:
 
 
 def performance_csv(summary: SweepSummary) -> bytes:
-    """`<model>_performance.csv`: today's columns, a row per batch size.
+    """`<model>_performance.csv`: today's columns, then the verdict; a row per batch size.
 
     The fixed mode's rows, as today; the natural mode's when that alone was measured. Of a
-    simulated device there are none, since no column could say what they are.
+    simulated device there are none: INVALID alone would not say what they are.
     """
-    columns = TODAYS_HEADER.split(",")
     rows = [row for row in summary.rows if row.mode == "fixed"] or summary.rows
     cells = (
-        dict(zip(columns, _todays_cells(row.batch_size, row.figures), strict=True))
+        (*_todays_cells(row.batch_size, row.figures), _validity(row, summary))
         for row in rows
         if row.figures is not None and not summary.simulated
     )
-    return csv_bytes(columns, cells)
+    return csv_bytes(
+        PERFORMANCE_COLUMNS, (dict(zip(PERFORMANCE_COLUMNS, row, strict=True)) for row in cells)
+    )
 
 
 def atb_benchmark_csv(summary: SweepSummary) -> bytes:
     """The ten columns that `ATB_LLM_BENCHMARK_FILEPATH` gets: the fixed mode's rows.
 
     Its times are the language model's alone, as ever: encoder and features are left out. A
-    row without stage times has none. Of a simulated device there are no rows.
+    row without stage times has none. No column could say that a row is not valid, so such rows
+    are left out.
     """
     rows = (
         _atb_row(row.batch_size, row.figures, summary.max_new_tokens)
         for row in summary.rows
-        if row.mode == "fixed" and row.figures is not None and not summary.simulated
+        if row.mode == "fixed" and row.figures and row.valid and not summary.problems
     )
     return csv_bytes(ATB_COLUMNS, rows)
 
@@ -147,9 +151,12 @@ def _figure_cells(figures: Figures) -> dict[str, Any]:
     }
 
 
-def _todays_cells(batch_size: int, figures: Figures | None) -> tuple[Any, ...]:
-    if figures is None:
-        return ()
+def _validity(row: Row, summary: SweepSummary) -> ValidityName:
+    """The row's own verdict where something stands against it, else the sweep's."""
+    return summary.verdict.validity if row.valid else row.validity
+
+
+def _todays_cells(batch_size: int, figures: Figures) -> tuple[Any, ...]:
     return (
         batch_size,
         _whole(figures.text_tokens),

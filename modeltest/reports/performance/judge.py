@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from modeltest.records import ValidityName
 from modeltest.reports.performance.cache_check import GAIN_LIMIT, SHORTEST_ROUND_S, CacheCheck
+from modeltest.reports.performance.device_health import device_note
 from modeltest.reports.performance.figures import (
     OUTLIER_LEAST_S,
     OUTLIER_LEAST_SHARE,
@@ -52,6 +53,7 @@ class PointEvidence:
         num_passes: Complete blocks.
         failures: Its `point_failure` records.
         degraded: Its `degraded` records.
+        health: The sweep's `health` records.
     """
 
     point: Point
@@ -64,6 +66,7 @@ class PointEvidence:
     num_passes: int
     failures: Sequence[Record]
     degraded: Sequence[Record]
+    health: Sequence[Record] = ()
 
 
 Finding = tuple[ValidityName, str]
@@ -118,14 +121,20 @@ def _notes(evidence: PointEvidence) -> Iterator[str]:
         yield (
             f"rounds below {1000 * SHORTEST_ROUND_S:g} ms: spread, drift and outliers not judged"
         )
-    if all(record.get("other_load") is None for record in evidence.measured):
-        yield "other load on the machine: not checked"
+    yield from _unseen(evidence)
     if figures.unattributed_s is not None:
         share = figures.unattributed_s / figures.e2e_p50_s
         if share > UNATTRIBUTED_NOTE_SHARE:
             yield f"unattributed: {percent(share, 1)} of the time belongs to no stage"
     if figures.kind == "requests":
         yield from _service_notes(evidence)
+
+
+def _unseen(evidence: PointEvidence) -> Iterator[str]:
+    if all(record.get("other_load") is None for record in evidence.measured):
+        yield "other load on the machine: not checked"
+    if note := device_note(evidence.manifest, evidence.health):
+        yield note
 
 
 def _service_notes(evidence: PointEvidence) -> Iterator[str]:

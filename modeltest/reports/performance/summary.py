@@ -63,6 +63,11 @@ class Row:
         return not self.findings
 
     @property
+    def validity(self) -> ValidityName:
+        """The gravest of what stands against it."""
+        return _gravest(self.findings)
+
+    @property
     def reasons(self) -> tuple[str, ...]:
         """Why it is not valid."""
         return tuple(reason for _, reason in self.findings)
@@ -91,6 +96,7 @@ class SweepSummary:
         max_new_tokens: Length of a fixed reply.
         closed_loop: A service was measured: batch sizes are requests in flight.
         simulated: The device is none, so its figures go into no file that cannot say so.
+        problems: What stands against every row, whatever its own figures are.
     """
 
     verdict: Verdict
@@ -101,6 +107,7 @@ class SweepSummary:
     max_new_tokens: int
     closed_loop: bool
     simulated: bool
+    problems: tuple[str, ...]
 
     @property
     def best(self) -> Row | None:
@@ -119,8 +126,9 @@ def summarise_sweep(content: SweepContent) -> SweepSummary:
     manifest = content.manifest
     rows = tuple(_row(content, point) for point in content.points)
     device = manifest["device"]
+    problems = (*content.problems, *source_problems(manifest))
     return SweepSummary(
-        verdict=_verdict(content, rows),
+        verdict=_verdict(content, rows, problems),
         rows=rows,
         dtype=str(manifest["dtype"]),
         device=device_label(device),
@@ -128,6 +136,7 @@ def summarise_sweep(content: SweepContent) -> SweepSummary:
         max_new_tokens=int(manifest["sweep"]["max_new_tokens"]),
         closed_loop=is_closed_loop(manifest),
         simulated=bool(device_problems(manifest)),
+        problems=problems,
     )
 
 
@@ -150,6 +159,7 @@ def _row(content: SweepContent, point: Point) -> Row:
         num_passes=sum(block[:2] == point for block in content.blocks),
         failures=failures,
         degraded=content.of(content.degraded, point),
+        health=content.health,
     )
     works = content.of(content.works, point)
     closed_loop = is_closed_loop(content.manifest)
@@ -175,14 +185,13 @@ def is_closed_loop(manifest: Record) -> bool:
     return bool(manifest["sweep"].get("closed_loop"))
 
 
-def _verdict(content: SweepContent, rows: Sequence[Row]) -> Verdict:
+def _verdict(content: SweepContent, rows: Sequence[Row], problems: Sequence[str]) -> Verdict:
     """The verdict with all its reasons; the gravest one decides the word."""
     manifest = content.manifest
     simulated = device_problems(manifest)  # stands against every row, and is said once
     found: list[Finding] = [("INVALID", problem) for problem in simulated]
     found += _missing_blocks(content, rows)
-    found += [("INVALID", problem) for problem in content.problems]
-    found += [("INVALID", problem) for problem in source_problems(manifest)]
+    found += [("INVALID", problem) for problem in problems]
     found += [
         (word, f"{row.name}: {reason}")
         for row in rows
@@ -195,13 +204,17 @@ def _verdict(content: SweepContent, rows: Sequence[Row]) -> Verdict:
     if manifest["sweep"]["clip_source"] == "task" and data["num_samples"] < data["num_available"]:
         part = f"{data['num_samples']} of {data['num_available']} samples"
         found.append(("LIMITED", part))
-    words = [word for word in _SEVERITY if any(word == name for name, _ in found)]
-    if content.problems:  # no resuming mends them
-        words = ["INVALID"]
+    # No resuming mends a damaged log.
+    validity: ValidityName = "INVALID" if content.problems else _gravest(found)
     notes = [f"warning: {warning}" for warning in data["warnings"]]
     notes += changes({kind: manifest[kind] or {"overrides": []} for kind in ("task", "model")})
     notes += _shared_notes(rows)
-    return Verdict(words[0] if words else "VALID", (*(reason for _, reason in found), *notes))
+    return Verdict(validity, (*(reason for _, reason in found), *notes))
+
+
+def _gravest(findings: Sequence[Finding]) -> ValidityName:
+    words = {word for word, _ in findings}
+    return next((word for word in _SEVERITY if word in words), "VALID")
 
 
 def _missing_blocks(content: SweepContent, rows: Sequence[Row]) -> list[Finding]:

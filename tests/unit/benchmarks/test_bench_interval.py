@@ -48,6 +48,21 @@ def test_nine_of_ten_are_enough(bench):
     assert not replace(point, num_intervals=0, num_holding=0).met
 
 
+def test_reasons_are_counted_whatever_their_figures(bench):
+    spread = "passes differ: coefficient of variation 12.3 %, limit 10 %"
+    drift = "throughput drifts by -11 % from the first third to the last, limit 10 %"
+    rows = [
+        SimpleNamespace(valid=not reasons, reasons=reasons)
+        for reasons in [(drift, spread), (spread.replace("12.3", "1,040"),), ()]
+    ]
+    said = bench._reasons([SimpleNamespace(rows=rows[:2]), SimpleNamespace(rows=rows[2:])])
+    assert said == (
+        "2 of 3; passes differ: coefficient of variation … %, limit … % (2); "
+        "throughput drifts by … % from the first third to the last, limit … % (1)"
+    )
+    assert bench._reasons([SimpleNamespace(rows=rows[2:])]) == "none of 1"
+
+
 def test_sweeps_are_spread_and_a_lost_one_is_passed_over(bench, monkeypatch, tmp_path, capsys):
     codes, slept = [0, 3, 5], []
 

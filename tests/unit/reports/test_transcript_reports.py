@@ -7,6 +7,7 @@ import pytest
 
 from modeltest.errors import UsageError
 from modeltest.reports.comparison.transcripts import compare_transcripts, transcripts_text
+from modeltest.reports.comparison.transcripts_files import agreement_csv
 from modeltest.reports.console import result_table
 from modeltest.reports.csv_files import index_row, pairs_csv, result_csv, samples_csv
 from modeltest.reports.files import write_reports
@@ -177,6 +178,43 @@ class TestCompare:
         text = transcripts_text(comparison)
         assert text.startswith("accuracy_gap 0.321429 over 4 pairs (agreement of the replies")
         assert "wer" in text
+
+    def test_it_keeps_to_80_columns(self, transcripts):
+        def change(manifest):
+            manifest["model"]["name"] = "a model with a long name, " * 5
+            manifest["data"]["warnings"] = ["odd clips, " * 12]
+
+        other = transcripts({1: ("Yeah!", "yeah")}, failed=(3,), change=change)
+        runs = summed(transcripts()), summed(other)
+        comparison = compare_transcripts(*runs)
+        whole, lines = transcripts_text(comparison), transcripts_text(comparison, 80).splitlines()
+        assert max(map(len, lines)) <= 80, lines
+        assert lines[0].startswith("accuracy_gap ")
+        assert lines[1].startswith("  ")
+        assert whole.splitlines()[0].endswith(
+            "(agreement of the replies, not WER; 0: the same words)"
+        )
+        assert lines[-6].split() == ["metric", "A", "%", "B", "%"]
+        assert lines[-6:] == whole.splitlines()[-6:]
+
+    def test_a_row_per_figure_for_scripts(self, transcripts):
+        other = summed(transcripts({1: ("Yeah!", "yeah"), 3: ("a b", "a b")}))
+        comparison = compare_transcripts(summed(transcripts()), other)
+        rows = {row["figure"]: row for row in table([agreement_csv(comparison, ("one", "two"))])}
+        assert list(rows) == [
+            "accuracy_gap", "same_words", "one_failed", "wer_a", "wer_b", "exact_match_a",
+            "exact_match_b", "answered_rate_a", "answered_rate_b", "error_rate_a", "error_rate_b",
+        ]  # fmt: skip
+        gap = rows["accuracy_gap"]
+        assert float(gap["value"]) == pytest.approx((2 / 7 + 1) / 4)
+        assert (gap["run_a"], gap["run_b"], gap["total"], gap["ci_low"]) == ("one", "two", "4", "")
+        assert (rows["same_words"]["value"], rows["one_failed"]["value"]) == ("2", "0")
+        wer, answered = rows["wer_a"], rows["answered_rate_a"]
+        assert (float(wer["value"]), float(answered["value"])) == (6 / 8, 3 / 4)
+        assert 0 <= float(answered["ci_low"]) < 3 / 4 < float(answered["ci_high"]) <= 1
+        assert {(row["validity_a"], row["validity_b"]) for row in rows.values()} == {
+            ("VALID", "VALID")
+        }
 
     def test_it_is_the_same_the_other_way_round(self, transcripts):
         runs = summed(transcripts()), summed(transcripts({0: ("no", "no")}))

@@ -6,7 +6,7 @@ import pytest
 from page_reader import INVISIBLE, Page
 
 from modeltest.reports.comparison.transcripts import compare_transcripts
-from modeltest.reports.comparison.transcripts_html import write_transcripts_page
+from modeltest.reports.comparison.transcripts_files import write_transcript_comparison
 from modeltest.reports.summary import summarise
 
 HOSTILE = "</script><script>alert(1)</script>\u202e\0"
@@ -39,7 +39,7 @@ def page_of(make_run, tmp_path):
     def make(second, language=None):
         runs = run_of(FIRST), run_of(second)
         comparison = compare_transcripts(*((run, summarise(run)) for run in runs))
-        paths = write_transcripts_page(comparison, runs, tmp_path / "out", language)
+        paths = write_transcript_comparison(comparison, runs, tmp_path / "out", language)
         return paths["page"].read_bytes()
 
     return make

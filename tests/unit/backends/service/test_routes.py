@@ -256,6 +256,36 @@ def test_a_stream_is_the_same_however_it_is_cut(size):
     assert nuls.end() == Reply("Hä!")
 
 
+def end_of_stream(stream, octets):
+    """The reply, or None where the stream's end is an error."""
+    stream.feed(octets)
+    try:
+        return stream.end()
+    except AskError:
+        return None
+
+
+def test_a_chat_stream_cut_anywhere_is_an_error_or_the_whole_reply():
+    finished = CHAT.index(b'"length"}]}') + len(b'"length"}]}')
+    usage = CHAT.index(b'{"choices": [], '), CHAT.index(b"\n\ndata: [DONE]")
+    done = CHAT.index(b"[DONE]"), CHAT.index(b"[DONE]") + len(b"[DONE]")
+    inside = {cut for start, end in (usage, done) for cut in range(start - len(b" "), end)}
+    for cut in range(len(CHAT) + 1):
+        expected = None
+        if cut >= finished and cut not in inside:
+            expected = Reply("Hä!", "length", output_tokens=2 if cut >= usage[1] else None)
+        assert end_of_stream(ChatStream(), CHAT[:cut]) == expected, CHAT[:cut]
+
+
+def test_a_generate_stream_is_a_reply_only_where_a_chunk_has_its_nul():
+    """At such a place the JSON tells no cut: the body's framing does."""
+    first, second = (place + 1 for place, byte in enumerate(NULS[:-1]) if byte == 0)
+    replies = {cut: Reply("Hä") for cut in (first, first + len(b" "), second)}
+    replies[len(NULS)] = Reply("Hä!")
+    for cut in range(len(NULS) + 1):
+        assert end_of_stream(ChunkStream(), NULS[:cut]) == replies.get(cut), NULS[:cut]
+
+
 def test_a_streams_last_event_needs_no_empty_line():
     stream = ChatStream()
     stream.feed(b'data: {"choices": [{"delta": {"content": "C"}}]}\n\n')

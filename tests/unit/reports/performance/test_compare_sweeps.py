@@ -1,12 +1,16 @@
-"""`modeltest compare`: ratios with intervals, verdicts, refusals, exit codes."""
+"""`modeltest compare`: ratios with intervals, verdicts, refusals, exit codes, files."""
 
+import os
 from pathlib import Path
 
+import pandas
 import pytest
 
 from modeltest.cli.main import main
 from modeltest.errors import UsageError
 from modeltest.reports.comparison.sweeps import compare_sweeps
+from modeltest.reports.comparison.sweeps_files import points_csv
+from modeltest.reports.comparison.sweeps_text import comparison_text
 from modeltest.reports.performance.summary import summarise_sweep
 from modeltest.runlog.manifest import write_manifest
 
@@ -162,10 +166,101 @@ def test_exit_codes(make_sweep, capsys, factor, code, word):
     assert lines[0] == word
     assert lines[2].split()[:2] == ["bs", "mode"]
     assert len([line for line in lines if " fixed " in line]) == 3
-    assert max(map(len, lines[2:-4])) <= 80, lines
-    page = "outputs/comparison/174503-0a1b2c-174503-0a1b2c/compare.html"
-    assert lines[-2:] == [f"page  {page}", ""]
+    assert max(map(len, lines[2:-5])) <= 80, lines
+    folder = "outputs/comparison/174503-0a1b2c-174503-0a1b2c"
+    figures, page = f"{folder}/comparison.csv", f"{folder}/compare.html"
+    assert lines[-3:] == [f"figures  {figures}", f"page     {page}", ""]
     assert Path(page).is_file()
+    assert set(pandas.read_csv(figures)["verdict"]) == {word}
+
+
+def out_of_memory(_, logged):
+    """Batch size 4 of fixed mode, and a reason for the whole run that is no short one."""
+    reason = "out of memory: " + "the allocator had no block of that size left, " * 3
+    logged.append({"type": "point_failure", "batch_size": 4, "mode": "fixed", "reason": reason})
+
+
+def one_pass(manifest, logged):
+    """A sweep that planned one pass, which is too few for an interval."""
+    manifest["sweep"].update(num_passes=1)
+    logged[:] = [record for record in logged if record.get("pass", 0) == 0]
+
+
+def test_it_keeps_to_80_columns_whatever_the_reasons_are(compared):
+    comparison = compared(out_of_memory, first=out_of_memory)
+    lines = comparison_text(comparison, 80).splitlines()
+    assert max(map(len, lines)) <= 80, lines
+    assert lines[0].startswith("INCONCLUSIVE: A is LIMITED: bs 4 fixed: out of memory: the ")
+    assert lines[1].startswith("  ")
+    [row] = [line for line in lines if line.split()[:2] == ["4", "fixed"]]
+    assert row.split() == ["4", "fixed", "-", "-", "-", "-", "INCONCLUSIVE"]
+    assert "not valid in A and B: bs 4 fixed" in lines
+    assert lines.index(row) < lines.index("not valid in A and B: bs 4 fixed")
+
+
+def test_points_of_one_reason_share_a_line(compared):
+    def few(manifest, logged):
+        one_pass(manifest, logged)
+        manifest["sweep"].update(min_seconds=0.1)
+
+    comparison = compared(few)
+    whole = comparison_text(comparison).splitlines()
+    points = "; ".join(f"bs {size} {mode}" for mode in ("fixed", "natural") for size in (1, 2, 4))
+    assert f"not valid in B: {points}" in whole
+    folded = comparison_text(comparison, 80).splitlines()
+    assert max(map(len, folded)) <= 80, folded
+
+
+def test_a_script_gets_the_verdict_in_one_line(make_sweep, capsys):
+    first, second = make_sweep(output="a"), make_sweep(out_of_memory, output="b")
+    assert main(["compare", str(first.folder), str(second.folder)]) == 4
+    verdict, blank, header, *_ = capsys.readouterr().out.split("\n")
+    assert verdict.startswith("INCONCLUSIVE: B is LIMITED: bs 4 fixed: out of memory: ")
+    assert (len(verdict) > 150, blank, header.split()[0]) == (True, "", "bs")
+
+
+def test_a_terminal_gets_lines_that_fit(make_sweep, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((80, 24)))
+    first, second = make_sweep(output="a"), make_sweep(out_of_memory, output="b")
+    main(["compare", str(first.folder), str(second.folder)])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80, lines
+    assert "PASS: B has at least 0.95 of A's throughput" in " ".join(lines)
+
+
+def test_a_row_per_point_for_scripts(compared, tmp_path):
+    path = tmp_path / "comparison.csv"
+    path.write_bytes(points_csv(compared(slower(1.25), 0.30), ("one", "two")))
+    assert path.read_text().splitlines()[0] == (
+        "run_a,run_b,verdict,reasons,tolerance,batch_size,mode,a_tokens_per_s,b_tokens_per_s,"
+        "ratio,ci_low,ci_high,outcome,reason"
+    )
+    rows = pandas.read_csv(path)
+    assert list(zip(rows["batch_size"], rows["mode"], strict=True)) == [
+        (size, mode) for mode in ("fixed", "natural") for size in (1, 2, 4)
+    ]
+    # 8 tokens in 0.12 s of batch size 1, and 1.25 times as long: see conftest.py.
+    assert rows["a_tokens_per_s"][0] == pytest.approx(8 / 0.12, rel=1e-4)
+    assert rows["b_tokens_per_s"][0] == pytest.approx(8 / 0.15, rel=1e-4)
+    assert list(rows["ratio"]) == pytest.approx([0.8] * 6)
+    assert all((rows["ci_low"] < 0.8) & (rows["ci_high"] > 0.8))
+    shared = rows[["run_a", "run_b", "verdict", "tolerance", "outcome"]].drop_duplicates()
+    assert shared.to_numpy().tolist() == [["one", "two", "PASS", 0.3, "PASS"]]
+    assert rows["reasons"].isna().all()
+    assert rows["reason"].isna().all()
+
+
+def test_what_was_not_compared_is_empty_and_has_its_reason(compared, tmp_path):
+    path = tmp_path / "comparison.csv"
+    path.write_bytes(points_csv(compared(out_of_memory), ("one", "two")))
+    rows = pandas.read_csv(path).set_index(["batch_size", "mode"])
+    lost = rows.loc[(4, "fixed")]
+    assert (lost["outcome"], lost["reason"]) == ("INCONCLUSIVE", "not valid in B")
+    assert lost[["b_tokens_per_s", "ratio", "ci_low", "ci_high"]].isna().all()
+    assert lost["a_tokens_per_s"] == pytest.approx(32 / 0.18, rel=1e-4)
+    assert set(rows["verdict"]) == {"INCONCLUSIVE"}
+    assert rows["reasons"].str.startswith("B is LIMITED: bs 4 fixed: out of memory").all()
 
 
 def test_the_tolerance_is_a_percentage(make_sweep, capsys):

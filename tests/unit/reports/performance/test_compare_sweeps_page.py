@@ -7,7 +7,7 @@ from page_reader import INVISIBLE, Page
 
 from modeltest.reports.comparison.axis import LEFT, WIDTH, axis_around
 from modeltest.reports.comparison.sweeps import compare_sweeps
-from modeltest.reports.comparison.sweeps_html import write_sweep_page
+from modeltest.reports.comparison.sweeps_files import write_sweep_comparison
 from modeltest.reports.performance.summary import summarise_sweep
 
 HOSTILE = "</script><script>alert(1)</script>\u202e\0"
@@ -23,7 +23,7 @@ def page_of(make_sweep, tmp_path):
             for sweep in (make_sweep(output="a"), make_sweep(change, output="b"))
         ]
         comparison = compare_sweeps(*pair, tolerance)
-        paths = write_sweep_page(comparison, tuple(pair), tmp_path / "out", language)
+        paths = write_sweep_comparison(comparison, tuple(pair), tmp_path / "out", language)
         return paths["page"].read_bytes()
 
     return make

@@ -51,7 +51,7 @@ def fail(logged, batch_size, mode="fixed"):
 def test_headers_are_those_of_the_contract(sweep):
     summary = summarise_sweep(sweep)
     assert header(benchmark_csv(summary)) == f"{BENCHMARK_HEADER},{FURTHER_COLUMNS}"
-    assert header(performance_csv(summary)) == TODAYS_HEADER
+    assert header(performance_csv(summary)) == f"{TODAYS_HEADER},validity"
     assert header(atb_benchmark_csv(summary)) == ATB_HEADER
 
 
@@ -104,6 +104,46 @@ def test_only_a_file_that_says_so_holds_figures_of_a_simulated_device(make_sweep
     assert set(rows["invalid_reason"]) == {"simulated device: Simulated NPU"}
     assert len(table(performance_csv(summary))) == 0
     assert len(table(atb_benchmark_csv(summary))) == 0
+
+
+def drifting(logged, batch_size):
+    """Each pass takes a tenth longer than the one before."""
+    for record in logged:
+        if record["type"] == "round" and record["batch_size"] == batch_size:
+            record["batches"][0]["e2e_s"] *= 1 + 0.1 * record["pass"]
+
+
+def test_a_row_that_is_not_valid_says_so_or_is_left_out(make_sweep):
+    summary = summarise_sweep(make_sweep(lambda _, logged: drifting(logged, 2)))
+    assert summary.verdict.validity == "INVALID"
+    rows = table(performance_csv(summary))
+    assert list(rows["batch"]) == [1, 2, 4]
+    # A sound row of such a sweep has nothing of its own against it; the sweep has.
+    assert list(rows["validity"]) == ["INVALID"] * 3
+    assert list(table(atb_benchmark_csv(summary))["batch_size"]) == [1, 4]
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "num_atb"),
+    [
+        (lambda manifest, logged: None, ["VALID"] * 3, 3),
+        (lambda manifest, logged: fail(logged, 4), ["LIMITED"] * 2, 2),
+        (lambda manifest, logged: manifest["tool"].update(dirty=True), ["INVALID"] * 3, 0),
+        (
+            lambda manifest, logged: logged.remove(
+                next(r for r in logged if (r["type"], r.get("batch_size")) == ("block", 2))
+            ),
+            ["INCOMPLETE"] * 3,
+            2,
+        ),
+    ],
+    ids=["valid", "limited", "changed source", "incomplete"],
+)
+def test_the_verdict_is_the_last_column(make_sweep, change, words, num_atb):
+    summary = summarise_sweep(make_sweep(change))
+    assert header(performance_csv(summary)).split(",")[-1] == "validity"
+    assert list(table(performance_csv(summary))["validity"]) == words
+    assert len(table(atb_benchmark_csv(summary))) == num_atb
 
 
 def test_todays_columns(sweep):

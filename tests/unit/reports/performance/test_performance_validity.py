@@ -348,7 +348,74 @@ def test_other_devices_are_judged_by_their_figures(judged, device):
     def change(manifest):
         manifest["device"] = {"kind": "npu", "name": "Ascend910B4", **device}
 
-    assert str(judged(manifest_change=change)[1]) == "VALID"
+    row, verdict = judged(manifest_change=change)
+    assert (row.valid, verdict.validity) == (True, "VALID")
+
+
+NOTHING_READ = "heat, throttling and other users of the device: not checked"
+REST = "heat in between, throttling and other users of the device: not checked"
+
+
+def reading(when, **health):
+    return {"type": "health", "when": when, "rank": 0, "health": health}
+
+
+@pytest.mark.parametrize(
+    ("kind", "readings", "note"),
+    [
+        ("npu", [], NOTHING_READ),
+        ("cuda", [reading("before", tool="nvidia-smi", unknown="not found")], NOTHING_READ),
+        ("cuda", [reading("before", tool="nvidia-smi", temperature_c=None)], NOTHING_READ),
+        (
+            "cuda",
+            [
+                reading("before", tool="nvidia-smi", temperature_c=41.0),
+                reading("after", tool="nvidia-smi", temperature_c=63.0),
+            ],
+            f"41 to 63 °C before and after the sweep, by nvidia-smi; {REST}",
+        ),
+        (
+            "npu",
+            [
+                reading("before", tool="npu-smi", health="OK", temperature_c=45),
+                reading("after", tool="npu-smi", health="Alarm", temperature_c=45),
+            ],
+            f"health Alarm, OK, 45 °C before and after the sweep, by npu-smi; {REST}",
+        ),
+        (
+            "npu",
+            [reading("before", tool="npu-smi", health="OK", temperature_c=None)],
+            f"health OK before the sweep, by npu-smi; {NOTHING_READ}",
+        ),
+    ],
+)
+def test_what_nobody_looked_at_on_a_device_is_never_taken_for_good(judged, kind, readings, note):
+    def change(manifest):
+        manifest["device"] = {"kind": kind, "name": "a card"}
+
+    row, verdict = judged(lambda logged: logged.extend(readings), change)
+    assert row.notes == (note,)
+    assert verdict.reasons == (note,)  # once for all points
+    assert (row.valid, verdict.validity) == (True, "VALID")
+
+
+def test_the_host_has_a_rule_of_its_own(judged):
+    health = reading("before", load_1min=0.1, temperature_c=50.0)
+    assert judged(lambda logged: logged.append(health))[0].notes == ()
+
+
+@pytest.mark.parametrize(
+    "odd", [None, [], "hot", 1e300, True, {}, {"temperature_c": "hot", "health": 1}]
+)
+def test_a_reading_may_be_anything(judged, odd):
+    def change(manifest):
+        manifest["device"] = {"kind": "cuda", "name": "a card"}
+
+    for health in (odd, {"temperature_c": odd, "health": odd}):
+        record = {"type": "health", "when": odd, "health": health}
+        row, _ = judged(lambda logged, record=record: logged.append(record), change)
+        assert row.valid
+        assert "not checked" in row.notes[0]
 
 
 def test_part_of_a_task_is_limited(judged):
