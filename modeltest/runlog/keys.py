@@ -38,7 +38,7 @@ def sample_key(sample: Sample, facts: Sequence[AudioFacts], identity_sha256: str
     return reply_key(sample_row(sample, facts), identity_sha256)
 
 
-def data_sha256(rows: bytes | bytearray) -> str:
+def data_sha256(rows: bytes | bytearray | memoryview) -> str:
     """Identifies ids, truths, metadata and audio of samples by their rows in the task's order."""
     return hashlib.sha256(rows).hexdigest()
 

@@ -79,8 +79,8 @@ class FoundRecords:
         places["segment"], places["offset"] = self._segments, self._offsets
         places["length"] = self._lengths
         # Of a fixed width, so that numpy's dropping of NULs at the end joins no two of them.
-        keys = np.frombuffer(bytes(self._keys), f"S{SHORT_BYTES}")
-        failed, texts = np.frombuffer(bytes(self._failed), np.bool_), np.asarray(self._texts)
+        keys = np.frombuffer(self._keys, f"S{SHORT_BYTES}")
+        failed, texts = np.frombuffer(self._failed, np.bool_), np.asarray(self._texts)
         replies_first = np.argsort(failed, kind="stable")
         _, first, number = np.unique(keys[replies_first], return_index=True, return_inverse=True)
         first_of_key = np.empty_like(replies_first)
@@ -89,12 +89,12 @@ class FoundRecords:
         kept = np.sort(replies_first[first])
         kept = kept[np.argsort(np.asarray(self._indices)[kept], kind="stable")]
         others = LoggedSamples(segments, places[contradicting])
-        rows = np.frombuffer(bytes(self._rows), np.uint8).reshape(-1, ROW_BYTES)
+        rows = np.frombuffer(self._rows, np.uint8).reshape(-1, ROW_BYTES)
         return Merged(
             samples=LoggedSamples(segments, places[kept]),
             contradictions=[f"two different replies for {r['sample_id']}" for r in others],
-            num_strangers=int(np.frombuffer(bytes(self._strange), np.uint8)[kept].sum()),
-            data_sha256=data_sha256(rows[kept].tobytes()),
+            num_strangers=int(np.frombuffer(self._strange, np.uint8)[kept].sum()),
+            data_sha256=data_sha256(rows[kept].data),
         )
 
     def _is_strange(self, record: Mapping[str, Any], row: bytes, key: str) -> bool:
