@@ -76,7 +76,7 @@ class Witness:
         named["Qwen2Model"].register_forward_pre_hook(self._pass_begins)
         head.register_forward_hook(self._logits_are_there)
         for owner in (torch, torch.Tensor):
-            setattr(owner, "argmax", self._noting_the_token(owner.argmax))  # noqa: B010  (as below)
+            setattr(owner, "argmax", self._noting_the_token(owner.argmax))  # noqa: B010  (mypy: replaced)
         render, tokenizer = backend.render, backend.processor.tokenizer
         batch_decode, generate = tokenizer.batch_decode, backend.model.generate
 

@@ -15,7 +15,7 @@ from modeltest.reports.comparison.changed_columns import (
     changed_columns,
     folders_of_both,
 )
-from modeltest.reports.comparison.html import ShownRun, comparison_page, report_address
+from modeltest.reports.comparison.shown_run import ShownRun, report_address
 from modeltest.reports.comparison.wording import (
     number,
     outcome_sentence,
@@ -23,8 +23,8 @@ from modeltest.reports.comparison.wording import (
     signed,
     significance_key,
 )
-from modeltest.reports.html import TABLE_SCRIPTS, script_json
-from modeltest.reports.page.texts import Language
+from modeltest.reports.html import TABLE_SCRIPTS, framed_page, script_json
+from modeltest.reports.page.texts import Language, make_texts
 from modeltest.runlog.run_log import RunContent
 
 _TIMES_THE_MARGIN = 3.0
@@ -46,7 +46,7 @@ def accuracy_html(
     """
     folder, manifest = folder.resolve(), runs[0].manifest
     sides = (comparison.first, comparison.second)
-    return comparison_page(
+    return framed_page(
         "comparison/accuracy.html.j2",
         outcome=comparison.outcome,
         withheld=comparison.withheld,
@@ -57,7 +57,7 @@ def accuracy_html(
         ],
         different=comparison.different,
         unknown=comparison.unknown,
-        language=language,
+        texts=make_texts(language),
         scripts=(*TABLE_SCRIPTS, "flips.js"),
         filters=_FILTERS,
         task=manifest["task"]["name"],

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from modeltest.reports.comparison.axis import Axis, axis_around
-from modeltest.reports.comparison.html import ShownRun, comparison_page, report_address
+from modeltest.reports.comparison.shown_run import ShownRun, report_address
 from modeltest.reports.comparison.sweeps import Comparison, PointComparison
-from modeltest.reports.page.texts import Language
+from modeltest.reports.html import framed_page
+from modeltest.reports.page.texts import Language, make_texts
 from modeltest.reports.performance.summary import SweepSummary
 from modeltest.reports.performance.wording import short
 from modeltest.runlog.sweep_log import SweepContent
@@ -34,14 +35,15 @@ def sweeps_html(
     limit = 1 - comparison.tolerance
     ends = (end for point in comparison.points for end in point.interval or ())
     axis = axis_around([1.0, limit, *ends])
-    return comparison_page(
+    return framed_page(
         "comparison/sweeps.html.j2",
         outcome=comparison.outcome,
         withheld=comparison.withheld,
         sentence=None,
         runs=list(_shown(sweeps, folder.resolve())),
         different=comparison.differing,
-        language=language,
+        unknown=(),
+        texts=make_texts(language),
         filters={"short": short},
         closed_loop=sweeps[0][1].closed_loop,
         rows=[_row(point, axis) for point in comparison.points],

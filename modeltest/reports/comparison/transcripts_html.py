@@ -8,11 +8,11 @@ from typing import Any
 
 from modeltest.reports.comparison.agreement import withheld
 from modeltest.reports.comparison.changed_columns import changed_columns, folders_of_both
-from modeltest.reports.comparison.html import ShownRun, comparison_page, report_address
+from modeltest.reports.comparison.shown_run import ShownRun, report_address
 from modeltest.reports.comparison.transcripts import TranscriptComparison, figure_texts
-from modeltest.reports.html import TABLE_SCRIPTS, script_json
+from modeltest.reports.html import TABLE_SCRIPTS, framed_page, script_json
 from modeltest.reports.page.cells import number
-from modeltest.reports.page.texts import Language
+from modeltest.reports.page.texts import Language, make_texts
 from modeltest.runlog.run_log import RunContent
 
 
@@ -31,7 +31,7 @@ def transcripts_html(
         language: See `modeltest.reports.page.texts.make_texts`.
     """
     folder = folder.resolve()
-    return comparison_page(
+    return framed_page(
         "comparison/transcripts.html.j2",
         outcome=f"accuracy_gap {comparison.gap:.6g}",
         withheld=withheld(zip("AB", comparison.verdicts, strict=True)),
@@ -41,7 +41,8 @@ def transcripts_html(
             for place, (name, run) in enumerate(zip("AB", runs, strict=True))
         ],
         different=comparison.differing,
-        language=language,
+        unknown=(),
+        texts=make_texts(language),
         scripts=(*TABLE_SCRIPTS, "flips.js"),
         task=runs[0].manifest["task"]["name"],
         gap=comparison.gap,

@@ -41,8 +41,8 @@ def pair(tmp_path, monkeypatch):
         return RunContent(run.folder, manifest, tuple(samples))
 
     def make(first=FIRST, second=SECOND, change=lambda *_: None, of_both=False, **options):
-        keep = lambda *_: None  # noqa: E731
-        runs = run_of("a", first, change if of_both else keep), run_of("b", second, change)
+        change_first = change if of_both else lambda *_: None
+        runs = run_of("a", first, change_first), run_of("b", second, change)
         sides = [(run, summarise(run)) for run in runs]
         return runs, compare_accuracy(*sides, options.pop("margin", 0.01), **options)
 
