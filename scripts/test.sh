@@ -56,10 +56,11 @@ if ! $fast; then
     tool chromium chromium
 fi
 
-# Two files at a time: a file's tests share what they made, and measure on half a machine at least.
-# With more threads than cores, threads wait for one another: three times as long on two cores.
-two_at_a_time() { OMP_NUM_THREADS=1 "$@" -n 2 --dist loadfile; }
-run_tests() { two_at_a_time "$PYTHON" -m pytest tests; }
+# Whole files, for a file's tests share what they made; one more at a time than cores, for some wait
+# most of the time. With more threads than cores, threads wait for one another: three times as long.
+at_once=$(($(nproc) + 1))
+by_files() { OMP_NUM_THREADS=1 "$@" -n "$((at_once < 5 ? at_once : 5))" --dist loadfile; }
+run_tests() { by_files "$PYTHON" -m pytest tests; }
 
 PYTHON=""
 step "environment"
@@ -96,7 +97,7 @@ PYTHON
     touch "$lane/.prepared"
 fi
 no_model=(audio_workers http_faults nodes_that_fail)  # nothing of transformers in them
-PYTHONPATH="$root" two_at_a_time "$lane/bin/python" -m pytest tests/integration \
+PYTHONPATH="$root" by_files "$lane/bin/python" -m pytest tests/integration \
     "${no_model[@]/#/--ignore=tests/integration/test_}"
 
 # No check may hang on an assert statement that -O removes.

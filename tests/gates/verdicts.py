@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import functools
 import json
+import math
 import shutil
 import sys
 import time
@@ -30,7 +32,14 @@ from support.checkout import (
     write_clip,
     write_clips,
 )
-from support.commands import Finished, null_eval, run_cold, run_warm, warm_up
+from support.commands import (
+    Finished,
+    each_in_processes,
+    null_eval,
+    run_cold,
+    run_warm,
+    warm_up,
+)
 from support.odd_backends import (
     answer_unclearly,
     drop_the_audio,
@@ -47,6 +56,7 @@ from support.runs import report_files, run_folder
 
 EXIT = {"VALID": 0, "LIMITED": 0, "INVALID": 3, "INCOMPLETE": 4}
 NUM_CLIPS = 12
+NUM_PROCESSES = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +106,7 @@ class Gate:
 
     def damaged_log(self, name: str) -> Forced:
         def damage(lines: list[bytes]) -> list[bytes]:
-            return [*lines[:4], b"?" + lines[4][1:], *lines[5:]]
+            return [*lines[:6], b"?" + lines[6][1:], *lines[7:]]
 
         return self._rewritten(name, damage, "INVALID", "damaged inside")
 
@@ -113,7 +123,7 @@ class Gate:
             records = _samples(lines)
             records[2]["sample_id"] = "f9999_0_cough"
             records[2]["key"] = self._key(name, records[2])
-            return [_line(record) for record in records]
+            return [lines[0], *(_line(record) for record in records)]
 
         return self._rewritten(name, replace, "INVALID", "not those of the manifest")
 
@@ -133,6 +143,33 @@ class Gate:
         [segment] = (run_folder(other) or other).glob("log/*.jsonl")
         lines = segment.read_bytes().split(b"\n")[:-1]
         return self._rewritten(name, lambda _: lines, "INVALID", "belong to another run")
+
+    def another_runs_log(self, name: str) -> Forced:
+        """The log of a run that was asked the same: none of its samples can tell."""
+        reason = "belongs to another run, or manifest.json was changed"
+        return self._rewritten(name, lambda _: self._asked_the_same(name), "INVALID", reason)
+
+    def another_runs_log_beside(self, name: str) -> Forced:
+        """The same, behind the run's own log in one file."""
+        reason = "belongs to another run, or manifest.json was changed"
+        more = self._asked_the_same(name)
+        return self._rewritten(name, lambda lines: [*lines, *more], "INVALID", reason)
+
+    def headless_log(self, name: str) -> Forced:
+        reason = "belongs to another run, or manifest.json was changed"
+        return self._rewritten(name, lambda lines: lines[1:], "INVALID", reason)
+
+    def changed_manifest(self, name: str) -> Forced:
+        """Another device by name, sealed again by whoever changed it."""
+        from modeltest.runlog.manifest import read_manifest, write_manifest
+
+        folder = self.root / name
+        run_warm(self.eval, folder)
+        run = run_folder(folder) or folder
+        manifest = read_manifest(run)
+        write_manifest(run, {**manifest, "device": {**manifest["device"], "name": "another"}})
+        done = run_warm(["report", "last"], folder)
+        return Forced(folder, done, "INVALID", "or manifest.json was changed")
 
     def missing_samples(self, name: str) -> Forced:
         reason = "9 of 12 samples evaluated"
@@ -239,6 +276,13 @@ class Gate:
         reason = "not checked: whether the audio was heard (3 probes, 4 needed)"
         return self._run(name, [*self.eval, "--limit", "3"], "LIMITED", reason)
 
+    def _asked_the_same(self, name: str) -> list[bytes]:
+        """The log of another run of the same command."""
+        other = self.root / f"{name}-other"
+        run_warm(self.eval, other)
+        [segment] = (run_folder(other) or other).glob("log/*.jsonl")
+        return segment.read_bytes().split(b"\n")[:-1]
+
     def _key(self, name: str, record: dict[str, Any]) -> str:
         from modeltest.runlog.keys import record_row, reply_key
         from modeltest.runlog.manifest import read_manifest
@@ -310,6 +354,11 @@ def judge(forced: Forced) -> Iterator[str]:
         yield "report.html without the mark or the reason"
 
 
+def clean_run(gate: Gate, number: int) -> list[str]:
+    """What is wrong with one clean run."""
+    return [f"clean run {number}: {problem}" for problem in judge(gate.clean(number))]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--clean", type=int, default=50, help="clean runs")
@@ -326,7 +375,9 @@ def main() -> int:
         forced: list[Callable[[str], Forced]] = [
             gate.failed_sample, gate.too_many_failures, gate.unparsed_replies, gate.limited,
             gate.damaged_log, gate.contradicting_replies, gate.foreign_samples,
-            gate.doubled_sample, gate.another_runs_samples, gate.missing_samples,
+            gate.doubled_sample, gate.another_runs_samples, gate.another_runs_log,
+            gate.another_runs_log_beside, gate.headless_log, gate.changed_manifest,
+            gate.missing_samples,
             gate.local_changes, gate.unchecked_source, gate.changed_clip,
             gate.batch_split, gate.out_of_memory, gate.shared_audio, gate.changed_setting,
             gate.grave_before_light, gate.audio_dropped, gate.half_swapped, gate.constant_reply,
@@ -338,12 +389,12 @@ def main() -> int:
                 num_violations += 1
                 print(f"  VIOLATION {force.__name__}: {problem}", flush=True)
         print(f"  … {len(forced)} rules forced", flush=True)
-        for number in range(options.clean):
-            problems = list(judge(gate.clean(number)))
+        work = functools.partial(clean_run, gate)
+        for problems in each_in_processes(work, range(options.clean), math.inf, NUM_PROCESSES):
             num_clean += not problems
             num_violations += len(problems)
             for problem in problems:
-                print(f"  VIOLATION clean run {number}: {problem}", flush=True)
+                print(f"  VIOLATION {problem}", flush=True)
     print(
         f"verdicts: {len(forced)} rules forced, {num_clean} of {options.clean} clean runs VALID, "
         f"{num_violations} violations, seed {options.seed}, {time.monotonic() - begin_s:.0f} s"

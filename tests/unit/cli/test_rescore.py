@@ -190,7 +190,7 @@ def test_one_rule_with_the_replies_that_it_reads_otherwise(stored, rescored):
 
 
 def test_the_tables_fit_a_terminal_and_a_long_reply_is_cut(stored, rescored):
-    stored(replies=[("cough", "咳嗽" + "了\n" * 50_000, "cough")] * 25)
+    stored(replies=[("cough", "咳嗽" + "了\n" * 5_000, "cough")] * 25)
     _, lines, _ = rescored()
     [paths] = [place for place, line in enumerate(lines) if line.startswith("rules ")]
     assert max(map(len, lines[:paths])) <= 80
