@@ -221,10 +221,16 @@ def _events(device: Device) -> Finding:
 
 
 def _health(device: Device) -> Finding:
+    from modeltest.reports.performance.device_health import unhealthy
+
     health: dict[str, Any] = dict(device.health())
     if "unknown" in health:
         return Finding("health", "warning", health["unknown"], "health is left out of manifests")
-    return Finding("health", "ok", ", ".join(f"{key} {value}" for key, value in health.items()))
+    told = ", ".join(f"{key} {value}" for key, value in health.items())
+    manifest = {"device": {"kind": "npu", **device.facts()}}
+    if faults := unhealthy(manifest, [{"when": "before", "health": health}]):
+        return Finding("health", "bad", f"{told}; {'; '.join(faults)}", "see npu-smi info")
+    return Finding("health", "ok", told)
 
 
 def _judged(what: str, good: bool, detail: str, advice: str) -> Finding:

@@ -446,30 +446,31 @@ class _Ranks:
 
 def _environment(size: int) -> dict[str, str]:
     """What all ranks are told beside this process's own variables."""
-    from modeltest.backends.transformers.tensor_parallel import GROUP_VARIABLE
+    from modeltest.backends.transformers.tensor_parallel import GROUP_VARIABLE, LOOPBACK
     from modeltest.devices.cpu import threads_per_process
 
     told = {
         "WORLD_SIZE": str(size),
         "LOCAL_WORLD_SIZE": str(size),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(_free_port()),
+        "MASTER_ADDR": LOOPBACK,
+        "MASTER_PORT": str(_free_port(LOOPBACK)),
         GROUP_VARIABLE: secrets.token_hex(8),
     }
     kept = threads_per_process(size)
     if "lo" in (name for _, name in socket.if_nameindex()):
-        kept["GLOO_SOCKET_IFNAME"] = "lo"  # else by the host's name, which may not resolve
+        # Else by the host's name, which may not resolve, and which others reach.
+        kept["GLOO_SOCKET_IFNAME"] = "lo"
     return {**kept, **os.environ, **told}
 
 
-def _free_port() -> int:
+def _free_port(address: str) -> int:
     text = os.environ.get("MASTER_PORT", "") or str(DEFAULT_PORT)
     if not (text.isascii() and text.isdecimal() and 0 < int(text) < 1 << 16):
         raise UsageError(f"MASTER_PORT={one_line(text)}: not a port; set a number up to 65535")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("", int(text)))
+            probe.bind((address, int(text)))
         except OSError as error:
             raise UsageError(
                 f"port {text}, by which the ranks of --tp find each other, cannot be used "

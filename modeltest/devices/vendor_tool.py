@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from modeltest.devices.outside_call import Deadline, OutsideCall
@@ -78,6 +79,21 @@ def ask_tool(command: Sequence[str]) -> tuple[str, str]:
     Returns:
         What it printed, and why nothing is known, one of them empty.
     """
-    with ToolCall(command, Deadline(_TIMEOUT_S)) as call:
-        answer = call.answer()
-    return answer.output, answer.why_not
+    [answer] = ask_tools(command)
+    return answer
+
+
+def ask_tools(*commands: Sequence[str]) -> list[tuple[str, str]]:
+    """Runs tools at the same time, which together have the time that one has.
+
+    Args:
+        commands: As of `ask_tool`.
+
+    Returns:
+        What `ask_tool` does, for each.
+    """
+    deadline = Deadline(_TIMEOUT_S)
+    with ExitStack() as started:
+        calls = [started.enter_context(ToolCall(command, deadline)) for command in commands]
+        answers = [call.answer() for call in calls]
+    return [(answer.output, answer.why_not) for answer in answers]

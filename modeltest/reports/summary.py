@@ -19,6 +19,7 @@ from modeltest.metrics.confusion import Confusion
 from modeltest.metrics.factory import make_metrics
 from modeltest.metrics.slice_differences import SliceDifference, slice_differences
 from modeltest.records import Aggregate, ValidityName, Verdict
+from modeltest.reports.performance.device_health import unhealthy
 from modeltest.reports.sentinels import Sentinels
 from modeltest.reports.tally import Tally
 from modeltest.runlog.run_log import RunContent
@@ -162,7 +163,7 @@ def judge(
     if data["num_samples"] < data["num_available"]:
         part = f"{data['num_samples']} of {data['num_available']} samples"
         found.append(("LIMITED", part))
-    notes = [*_devices_of_workers(run), *_incidents(run)]
+    notes = [*_devices_of_workers(run), *_unhealthy_devices(run), *_incidents(run)]
     if whole.total and whole.unparsed / whole.total > UNPARSED_NOTE_SHARE:
         notes.append(f"{whole.unparsed} of {whole.total} replies unparsed")
     notes += [f"warning: {warning}" for warning in data["warnings"]]
@@ -203,6 +204,22 @@ def _devices_of_workers(run: RunContent) -> Iterator[str]:
         named[_MAX_DEVICES_SHOWN:] = [f"{num_others} other devices"]
     *first, last = named
     yield f"workers computed on {', '.join(first)}{' and ' if first else ''}{last}"
+
+
+def _unhealthy_devices(run: RunContent) -> Iterator[str]:
+    """What the devices' tools reported of them; the word stays as it is.
+
+    An accuracy is no time: that a device was hot or shared does not change a reply. One that
+    computes wrongly is for the samples that fail and for the sentinels to find; its tool's word
+    is only a reason to look.
+    """
+    devices = {worker["number"]: worker["device"] for worker in run.workers}
+    kind = str(run.manifest["device"].get("kind", "device"))
+    for rank in sorted({rank for record in run.health if type(rank := record.get("rank")) is int}):
+        device = {**devices.get(rank, run.manifest["device"]), "kind": kind}
+        readings = [record for record in run.health if record.get("rank") == rank]
+        where = f"worker {rank}: " if rank in devices else ""
+        yield from (f"{where}{fault}" for fault in unhealthy({"device": device}, readings))
 
 
 def device_problems(

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pandas
@@ -66,6 +67,27 @@ def is_running(pid):
         return False
 
 
+LISTENS = "0A"  # TCP_LISTEN in proc_net_tcp(5)
+
+
+def listening(pid):
+    """Addresses and ports at which a process accepts TCP connections, as Linux writes them."""
+    own = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):  # closed in the meantime
+            own.add(os.readlink(descriptor))
+    lines = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+    ]
+    return [
+        tuple(line[1].split(":"))
+        for line in lines
+        if line[3] == LISTENS and f"socket:[{line[9]}]" in own
+    ]
+
+
 def outputs_of(folder):
     [path] = folder.glob("outputs/*/modeltest/*/*_result/results/**/*_tp2_*_samples.csv")
     samples = pandas.read_csv(path)
@@ -110,6 +132,22 @@ def test_the_ranks_end_when_the_command_is_killed(start, tmp_path):
     ranks = until(lambda: len(found := ranks_of(process.pid)) == 2 and found)
     process.kill()  # the ranks notice as soon as they watch the pipe
     assert until(lambda: not any(map(is_running, ranks.values())), seconds=20)
+
+
+def test_no_rank_listens_beyond_this_host(start, tmp_path):
+    process = start(tmp_path, *LONG)
+    try:
+        until(lambda: process.poll() is not None or num_samples(tmp_path) > 1)
+        ranks = ranks_of(process.pid)
+        found = {rank: listening(pid) for rank, pid in ranks.items()}
+        assert sorted(found) == [0, 1]
+    finally:
+        process.kill()
+    port = f"{int(os.environ['MASTER_PORT']):04X}"
+    assert port in {port for _, port in found[0]}, "rank 0 is the one that the others ask"
+    # 127.0.0.1 as a little-endian number.
+    loopback = int.from_bytes(socket.inet_aton("127.0.0.1"), sys.byteorder)
+    assert {address for each in found.values() for address, _ in each} == {f"{loopback:08X}"}
 
 
 @pytest.fixture

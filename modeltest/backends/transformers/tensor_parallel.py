@@ -14,9 +14,11 @@ are everybody's, so that no rank ends a batch earlier than another for a roundin
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -34,6 +36,9 @@ from modeltest.records import Generation
 GROUP_VARIABLE = "MODELTEST_RANK_GROUP"
 """Names the group of ranks that one command started; no two have the same."""
 
+LOOPBACK = "127.0.0.1"
+"""Where ranks that one host holds meet; nobody else reaches it."""
+
 LOST = "another rank of the tensor-parallel group ended or does not answer"
 
 # Older releases have no plan; Qwen2's, as in those that have it.
@@ -47,6 +52,8 @@ _PLAN = {
 _TIMEOUT = timedelta(minutes=30)
 _NAMES = ("num_heads", "num_key_value_heads", "hidden_size")
 _LOAD = {"load": True}
+_NO_MEETING = (OSError, OverflowError, RuntimeError, ValueError)
+_GROUP_PREFIX = "default_pg"  # as torch calls it
 
 
 class RankLostError(DeviceError):
@@ -89,8 +96,12 @@ class Ranks:
             raise DeviceError(f"torch has no collectives for {device.kind}; leave out --tp")
         backends = own if device.is_host else f"cpu:gloo,{device.kind}:{own}"
         try:
-            dist.init_process_group(backends, world_size=size, timeout=_TIMEOUT)
-        except (RuntimeError, ValueError) as error:
+            store = dist.PrefixStore(_GROUP_PREFIX, _meeting_place())
+            rank = int(os.environ["RANK"])
+            dist.init_process_group(
+                backends, store=store, rank=rank, world_size=size, timeout=_TIMEOUT
+            )
+        except _NO_MEETING as error:
             raise _apart(size, error) from error
         self.rank, self.size = dist.get_rank(), size
         self._device = device
@@ -217,7 +228,7 @@ def share_kind(size: int, kind: str | None = None) -> str:
         if kind is not None:
             store.set(key, kind)
         return str(store.get(key).decode())
-    except (RuntimeError, ValueError) as error:
+    except _NO_MEETING as error:
         raise _apart(size, error) from error
 
 
@@ -230,23 +241,57 @@ def _key_of_kind() -> str:
     return f"modeltest/{group}/device_kind"
 
 
-@cache
 def _meeting_place() -> Any:
-    """The store by which ranks tell each other things; kept, since rank 0 may be its server.
+    """The store by which ranks tell each other things, and by which the group forms."""
+    return _store(os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", ""))
 
-    The group shares the server, of which torch has one per process and port.
+
+@cache
+def _store(address: str, port: str) -> Any:
+    """Kept, since rank 0 may be its server.
+
+    torch's own way to one lets the server listen on all addresses, whatever `MASTER_ADDR` is, and
+    it asks nobody for a password. torchrun's agent has started its own by now.
     """
     import torch.distributed as dist
 
-    store, _, _ = next(dist.rendezvous("env://", timeout=_TIMEOUT))
-    return store
+    rank, size = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
+    by_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)
+    if by_agent or address != LOOPBACK or not (port and rank and size):
+        store, _, _ = next(dist.rendezvous("env://", timeout=_TIMEOUT))
+        return store
+    place = _listen_on_loopback(int(port)) if int(rank) == 0 else None
+    return dist.TCPStore(
+        address,
+        int(port),
+        int(size),
+        is_master=place is not None,
+        timeout=_TIMEOUT,
+        master_listen_fd=place,
+        # The other kind of server takes no socket before torch 2.8 (pytorch pull request 150215).
+        use_libuv=False,
+    )
+
+
+def _listen_on_loopback(port: int) -> int:
+    """The descriptor of a socket that only this host reaches; torch's server closes it.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    with socket.socket() as place:
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.bind((LOOPBACK, port))
+        place.listen()  # now: until then another socket may be bound to the same port
+        return place.detach()
 
 
 def _apart(size: int, error: Exception) -> DeviceError:
     detail = one_line(" ".join(str(error).split()))[:300]
     if os.environ.get("RANK") != "0":  # rank 0's failure may be all there is to say
         return RankLostError(f"{LOST} ({detail})")
-    if "EADDRINUSE" in str(error):  # it was free when the ranks were started
+    taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+    if taken or "EADDRINUSE" in str(error):  # it was free when the ranks were started
         return DeviceError(
             f"port {os.environ.get('MASTER_PORT')}, by which the {size} ranks of --tp find each "
             "other, was taken by another program; set MASTER_PORT to a free one"

@@ -106,8 +106,8 @@ def _benchmark_row(row: Row, summary: SweepSummary) -> Mapping[str, Any]:
     return {
         **measured,
         "batch_size": row.batch_size,
-        "valid": row.valid,
-        "invalid_reason": "; ".join(row.reasons),
+        "valid": row.valid and not summary.problems,
+        "invalid_reason": "; ".join((*summary.problems, *row.reasons)),
         "mode": row.mode,
         "mbu": row.roofline.mbu,
         "mfu": row.roofline.mfu,

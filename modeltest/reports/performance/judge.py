@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from modeltest.records import ValidityName
 from modeltest.reports.performance.cache_check import GAIN_LIMIT, SHORTEST_ROUND_S, CacheCheck
-from modeltest.reports.performance.device_health import device_note
+from modeltest.reports.performance.device_health import device_faults, device_note
 from modeltest.reports.performance.figures import (
     OUTLIER_LEAST_S,
     OUTLIER_LEAST_SHARE,
@@ -280,6 +280,7 @@ def _undisturbed(evidence: PointEvidence) -> Iterator[str]:
             f"other processes used {percent(load)} of the machine, "
             f"limit {percent(OTHER_LOAD_LIMIT)}"
         )
+    yield from device_faults(evidence.manifest, evidence.health)
 
 
 def _longest_gap_s(rounds: Sequence[Record]) -> float:
@@ -333,5 +334,7 @@ def limits(manifest: Record) -> tuple[str, ...]:
         f"{percent(GAIN_LIMIT)} faster than distinct ones",
         f"spread, drift, outliers and caches are judged from {1000 * SHORTEST_ROUND_S:g} ms per "
         "round",
+        "no accelerator whose health is not OK, that is slowed down by heat or a power brake, "
+        "whose uncorrected memory errors rise, or that another process uses, before or after",
         "no failed request, no degraded point, replies that repeat, no simulated device",
     )

@@ -154,6 +154,16 @@ def test_a_check_that_fails_does_not_keep_the_others_from_being_made(rows):
     assert found["health"].state == "ok"
 
 
+def test_a_health_that_is_not_ok_is_bad(rows):
+    class Ill(Device):
+        def health(self):
+            return {"tool": "npu-smi", "health": "Alarm"}
+
+    found = rows(Ill())["health"]
+    assert found.state == "bad"
+    assert found.detail.endswith("reports health Alarm")
+
+
 def test_no_tool_is_a_warning(rows):
     class Toolless(Device):
         def health(self):

@@ -6,8 +6,14 @@ import time
 import pytest
 
 from modeltest.devices import vendor_tool
-from modeltest.devices.npu_smi import npu_health, npu_smi_version, parse_npu_smi
-from modeltest.devices.nvidia_smi import gpu_health, nvidia_smi_driver, parse_nvidia_smi
+from modeltest.devices.npu_smi import npu_health, npu_processes, npu_smi_version, parse_npu_smi
+from modeltest.devices.nvidia_smi import (
+    gpu_health,
+    nvidia_smi_driver,
+    parse_clock_reasons,
+    parse_nvidia_smi,
+    parse_processes,
+)
 
 MIB = 2**20
 A2 = """\
@@ -53,7 +59,8 @@ DUO = """\
 def test_an_a2_table():
     first, second = parse_npu_smi(A2)
     assert first == {
-        "name": "910B4", "health": "OK", "power_w": 88.2, "temperature_c": 30.0,
+        "npu": 0, "chip": 0, "name": "910B4",
+        "health": "OK", "power_w": 88.2, "temperature_c": 30.0,
         "bus": "0000:C1:00.0", "memory_used_bytes": 26838 * MIB, "memory_total_bytes": 32768 * MIB,
     }  # fmt: skip
     assert (second["health"], second["temperature_c"]) == ("Warning", 61.0)
@@ -72,7 +79,52 @@ def test_a_300i_duo_has_no_hbm():
     assert second["memory_used_bytes"] == 1412 * MIB
 
 
-@pytest.mark.parametrize("text", ["", "nothing\n|\n| | | |", A2[:400], "| 0 x | OK | 1 |\n" * 3])
+# As an A3 prints it: a process has a little memory on the chips of its neighbours, too.
+A3_PROCESSES = """\
+| NPU     Chip              | Process id    | Process name             | Process memory(MB)      |
++===========================+===============+====================================================+
+| 0       0                 | 3325989       |                          | 50128                   |
+| 0       0                 | 3330598       |                          | 132                     |
+| 0       1                 | 3328327       |                          | 50119                   |
++===========================+===============+====================================================+
+| No running processes found in NPU 2                                                            |
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "npu", "chip", "listed"),
+    [
+        (A2, 0, 0, [12345]),
+        (A2, 1, 0, []),
+        (A2, 2, 0, None),
+        (A3, 0, 0, None),  # without a table of processes
+        (A3 + A3_PROCESSES, 0, 0, [3325989, 3330598]),
+        (A3 + A3_PROCESSES, 0, 1, [3328327]),
+        (A3 + A3_PROCESSES, 2, 1, []),
+        (A3 + A3_PROCESSES, 1, 0, None),
+        (A3_PROCESSES.replace("3325989", "?"), 0, 0, [3330598]),
+        ("", 0, 0, None),
+    ],
+)
+def test_the_processes_on_a_chip(text, npu, chip, listed):
+    assert npu_processes(text, npu, chip) == listed
+
+
+def test_dies_and_chips_are_told_apart_by_their_numbers():
+    assert [(chip["npu"], chip["chip"]) for chip in parse_npu_smi(A3)] == [(0, 0), (0, 1)]
+    assert [(chip["npu"], chip["chip"]) for chip in parse_npu_smi(DUO)] == [(2, 0), (2, 1)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nothing\n|\n| | | |",
+        A2[:400],
+        "| 0 x | OK | 1 |\n|  | 0000:C1:00.0 | 1 |",
+        "| 0 x | OK | 1 |\n" * 3,
+    ],
+)
 def test_another_text_lists_no_chip(text):
     assert list(parse_npu_smi(text)) == []
 
@@ -124,6 +176,61 @@ def test_the_chip_is_found_by_its_position(tool):
     assert health["bus"] == "0000:C2:00.0"
     assert health["version"] == "24.1.1"
     assert npu_health(2)["unknown"] == "npu-smi lists 2 NPUs, not number 2"
+
+
+def test_what_keeps_the_clocks_down(tool):
+    """Bits as in nvml.h: 0x1 idle, 0x4 power cap, 0x8 hardware, 0x20 and 0x40 thermal, 0x80."""
+    assert parse_clock_reasons("0x0000000000000000\n") == []
+    assert parse_clock_reasons("0x0000000000000005\n") == []
+    assert parse_clock_reasons("0x0000000000000048\n") == [
+        "hardware slowdown",
+        "hardware thermal slowdown",
+    ]
+    assert parse_clock_reasons("0x00000000000000A4") == [
+        "software thermal slowdown",
+        "power brake slowdown",
+    ]
+    for text in ("", "[N/A]", "[Not Supported]", "0x", "8", "0x1\n0x1", "0x" + 17 * "1"):
+        assert parse_clock_reasons(text) is None
+
+
+def test_processes_of_a_gpu():
+    assert parse_processes("") == []
+    assert parse_processes("123\n 4567 \n") == [123, 4567]
+    for text in ("[Not Supported]", "123\n[N/A]", "-1", "0", "9" * 5000):
+        assert parse_processes(text) is None
+
+
+# A driver that knows one of the two names refuses a query that holds the other one.
+SMI = """case "$*" in
+*temperature.gpu*) echo "41, 68.31, 345, 7, 0";;
+*{known}*) echo 0x0000000000000044;;
+*compute-apps=pid*) echo {pid};;
+*) echo "Field is not a valid field to query."; exit 2;;
+esac"""
+
+
+@pytest.mark.parametrize("known", ["clocks_event_reasons.active", "clocks_throttle_reasons.active"])
+def test_a_gpu_that_is_hot_and_shared(tool, known):
+    tool("nvidia-smi", SMI.format(known=known, pid=os.getppid()))
+    health = gpu_health("0")
+    assert health["slowdowns"] == ["hardware thermal slowdown"]
+    assert health["other_processes"] == [os.getppid()]
+    assert health["temperature_c"] == 41.0
+
+
+def test_a_gpu_that_tells_little(tool):
+    tool("nvidia-smi", SMI.format(known="nothing", pid="'[Not Supported]'"))
+    health = gpu_health("0")
+    assert "unknown" not in health
+    assert not health.keys() & {"slowdowns", "other_processes"}
+
+
+def test_another_process_on_an_npu(tool):
+    table = A2.replace("12345", str(os.getppid()))
+    tool("npu-smi", f"cat <<'END'\n{table}END")
+    assert npu_health(0)["other_processes"] == [os.getppid()]
+    assert not npu_health(1)["other_processes"]
 
 
 def test_the_gpu_is_asked_for_by_name(tool):

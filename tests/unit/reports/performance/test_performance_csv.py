@@ -146,6 +146,18 @@ def test_the_verdict_is_the_last_column(make_sweep, change, words, num_atb):
     assert len(table(atb_benchmark_csv(summary))) == num_atb
 
 
+def test_what_stands_against_the_sweep_stands_in_every_row(make_sweep):
+    def change(manifest, logged):
+        manifest["tool"].update(dirty=True)
+        drifting(logged, 2)
+
+    rows = table(benchmark_csv(summarise_sweep(make_sweep(change))))
+    assert (len(rows), set(rows["valid"])) == (6, {False})
+    assert all("local changes" in reason for reason in rows["invalid_reason"])
+    own = [reason for reason in rows["invalid_reason"] if "drift" in reason]
+    assert 0 < len(own) < 6
+
+
 def test_todays_columns(sweep):
     rows = table(performance_csv(summarise_sweep(sweep)))
     rows.columns = [name.strip() for name in rows.columns]

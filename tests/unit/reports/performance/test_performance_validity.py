@@ -378,9 +378,41 @@ def reading(when, **health):
             "npu",
             [
                 reading("before", tool="npu-smi", health="OK", temperature_c=45),
-                reading("after", tool="npu-smi", health="Alarm", temperature_c=45),
+                reading("after", tool="npu-smi", health="ok", temperature_c=45),
             ],
-            f"health Alarm, OK, 45 °C before and after the sweep, by npu-smi; {REST}",
+            f"health OK, ok, 45 °C before and after the sweep, by npu-smi; {REST}",
+        ),
+        (
+            "npu",
+            [
+                reading(when, tool="npu-smi", health=word, temperature_c=None)
+                for when in ("before", "after")
+                for word in ("NA", "UNKNOWN", "-", "", None)
+            ],
+            NOTHING_READ,
+        ),
+        (
+            "npu",
+            [
+                reading("before", tool="npu-smi", health="OK", other_processes=None),
+                reading("after", tool="npu-smi", health="OK", other_processes=[]),
+            ],
+            f"health OK before and after the sweep, by npu-smi; {NOTHING_READ}",
+        ),
+        (
+            "cuda",
+            [
+                reading(when, tool="nvidia-smi", temperature_c=41, slowdowns=[], other_processes=[])
+                for when in ("before", "after")
+            ],
+            "41 °C, no slowdown, no other process before and after the sweep, by nvidia-smi; heat, "
+            "throttling and other users of the device in between: not checked",
+        ),
+        (
+            "cuda",
+            [reading("after", tool="nvidia-smi", slowdowns=[])],
+            "no slowdown after the sweep, by nvidia-smi; throttling in between, heat and other "
+            "users of the device: not checked",
         ),
         (
             "npu",
@@ -399,6 +431,82 @@ def test_what_nobody_looked_at_on_a_device_is_never_taken_for_good(judged, kind,
     assert (row.valid, verdict.validity) == (True, "VALID")
 
 
+SLOW = "hardware thermal slowdown"
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "said"),
+    [
+        *(
+            ("npu", {"health": "OK"}, {"health": word}, f"NPU 0 reports health {word}")
+            for word in ("Warning", "Alarm", "Critical", "Offline")
+        ),
+        ("npu", {"health": "Alarm"}, {"health": "OK"}, "NPU 0 reports health Alarm"),
+        ("npu", {}, {"other_processes": [77]}, "another process (pid 77) uses NPU 0"),
+        ("cuda", {"other_processes": [77]}, {}, "another process (pid 77) uses GPU 0"),
+        (
+            "cuda",
+            {"other_processes": [9, 1]},
+            {"other_processes": [1, 2, 3, 4, 5, 6]},
+            "other processes (pid 1, 2, 3, 4, 5 and 2 more) use GPU 0",
+        ),
+        ("cuda", {"slowdowns": []}, {"slowdowns": [SLOW]}, f"GPU 0 reports {SLOW} after the sweep"),
+        ("cuda", {"slowdowns": [SLOW]}, {}, f"GPU 0 reports {SLOW} before the sweep"),
+        (
+            "cuda",
+            {"uncorrected_errors": 2.0},
+            {"uncorrected_errors": 5.0},
+            "uncorrected memory errors of GPU 0 rose from 2 to 5",
+        ),
+    ],
+)
+def test_an_accelerator_that_is_unwell_or_shared(judged, kind, before, after, said):
+    def change(manifest):
+        manifest["device"] = {"kind": kind, "name": "a card", "index": 0}
+
+    readings = [reading("before", **before), reading("after", **after)]
+    invalid(judged(lambda logged: logged.extend(readings), change), said)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [("before", 2.0), ("after", 2.0)],
+        [("before", None), ("after", 3.0)],
+        [("before", 3.0), ("after", 0.0)],  # the driver was loaded anew
+        # Between the two processes of a sweep that was resumed.
+        [("before", 2.0), ("after", 2.0), ("before", 3.0), ("after", 3.0)],
+    ],
+)
+def test_memory_errors_that_did_not_rise_at_work(judged, counts):
+    def change(manifest):
+        manifest["device"] = {"kind": "cuda", "name": "a card", "index": 0}
+
+    readings = [reading(when, uncorrected_errors=count) for when, count in counts]
+    assert judged(lambda logged: logged.extend(readings), change)[0].valid
+
+
+@pytest.mark.parametrize(
+    "device", [{"kind": "cpu"}, {"kind": "service"}, {"kind": "npu", "simulated": True}]
+)
+def test_other_devices_have_no_tool_to_believe(judged, device):
+    row, _ = judged(
+        lambda logged: logged.append(reading("after", health="Alarm", other_processes=[7])),
+        lambda manifest: manifest.update(device={"name": "a card", **device}),
+    )
+    assert not any("Alarm" in text or "pid" in text for text in (*row.reasons, *row.notes))
+
+
+def test_a_device_without_a_number(judged):
+    invalid(
+        judged(
+            lambda logged: logged.append(reading("after", health="Alarm")),
+            lambda manifest: manifest.update(device={"kind": "npu", "name": "a card"}),
+        ),
+        "the NPU reports health Alarm",
+    )
+
+
 def test_the_host_has_a_rule_of_its_own(judged):
     health = reading("before", load_1min=0.1, temperature_c=50.0)
     assert judged(lambda logged: logged.append(health))[0].notes == ()
@@ -411,10 +519,12 @@ def test_a_reading_may_be_anything(judged, odd):
     def change(manifest):
         manifest["device"] = {"kind": "cuda", "name": "a card"}
 
-    for health in (odd, {"temperature_c": odd, "health": odd}):
+    names = ("temperature_c", "health", "uncorrected_errors", "slowdowns", "other_processes")
+    for health in (odd, dict.fromkeys(names, odd), {"slowdowns": [odd], "other_processes": [odd]}):
         record = {"type": "health", "when": odd, "health": health}
         row, _ = judged(lambda logged, record=record: logged.append(record), change)
-        assert row.valid
+        is_a_word = isinstance(odd, str) and health is not odd
+        assert row.valid is not is_a_word
         assert "not checked" in row.notes[0]
 
 
