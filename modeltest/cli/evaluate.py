@@ -123,6 +123,7 @@ def prepared(options: argparse.Namespace) -> Iterator[tuple[Job, Callable[[], Ou
         ModeltestError: Something the user has to mend.
     """
     from modeltest.audio.workers import DecodeWorkers, workers_for_this_machine
+    from modeltest.cli.disk_space import saying_what_to_free
     from modeltest.cli.evaluate_plan import make_job
     from modeltest.cli.evaluate_run import run
     from modeltest.cli.outcome import write_outcome
@@ -136,8 +137,9 @@ def prepared(options: argparse.Namespace) -> Iterator[tuple[Job, Callable[[], Ou
         job = make_job(options, progress, workers)
 
         def work() -> Outcome:
-            run(job, options, progress, workers)
-            return write_outcome(job.place.run_folder, add_index_line=True)
+            with saying_what_to_free(job.place.run_folder):
+                run(job, options, progress, workers)
+                return write_outcome(job.place.run_folder, add_index_line=True)
 
         yield job, work
 

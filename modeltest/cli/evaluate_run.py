@@ -12,7 +12,7 @@ from decimal import Decimal
 from modeltest.audio.workers import DecodeWorkers
 from modeltest.cli.evaluate_plan import Job
 from modeltest.cli.options import started_as
-from modeltest.cli.outcome import indexed_if_it_fails
+from modeltest.cli.outcome import indexed_if_it_fails, warn_of_torn
 from modeltest.cli.run_file_log import run_file_log
 from modeltest.cli.signals import Interrupted
 from modeltest.cli.tensor_parallel import dismiss_ranks
@@ -40,7 +40,7 @@ from modeltest.runner.parallel.evaluation import (
 )
 from modeltest.runner.parallel.on_cluster import evaluate_on_cluster
 from modeltest.runner.recovery import load
-from modeltest.runner.resume import refuse_another_run
+from modeltest.runner.resume import refuse_another_run, refuse_unfit_log
 from modeltest.runner.sentinels import ask_probes
 from modeltest.runner.start import build_manifest, make_run_folder, start_run
 
@@ -72,6 +72,8 @@ def run(job: Job, options: argparse.Namespace, progress: Progress, workers: Deco
         if options.resume:
             before = read_run(place.run_folder)
             refuse_another_run(before.manifest, manifest)
+            refuse_unfit_log(before)
+            warn_of_torn(before.torn)
         else:
             start_run(place, manifest)
             before = read_run(place.run_folder)

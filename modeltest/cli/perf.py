@@ -169,6 +169,7 @@ def prepared(options: argparse.Namespace) -> Iterator[tuple[Job, Callable[[], Ou
     Raises:
         ModeltestError: Something the user has to mend.
     """
+    from modeltest.cli.disk_space import saying_what_to_free
     from modeltest.cli.outcome import write_outcome
     from modeltest.cli.progress import make_progress
     from modeltest.runlog.layout import check_writable
@@ -181,8 +182,9 @@ def prepared(options: argparse.Namespace) -> Iterator[tuple[Job, Callable[[], Ou
     job = _make_job(options, progress)
 
     def work() -> Outcome:
-        _run(job, options, progress)
-        return write_outcome(job.place.run_folder, add_index_line=True)
+        with saying_what_to_free(job.place.run_folder):
+            _run(job, options, progress)
+            return write_outcome(job.place.run_folder, add_index_line=True)
 
     yield job, work
 
@@ -270,13 +272,13 @@ def _make_job(options: argparse.Namespace, progress: Progress) -> Job:
 
 
 def _run(job: Job, options: argparse.Namespace, progress: Progress) -> None:
-    from modeltest.cli.outcome import indexed_if_it_fails
+    from modeltest.cli.outcome import indexed_if_it_fails, warn_of_torn
     from modeltest.cli.run_file_log import run_file_log
     from modeltest.runlog.layout import LOG_FOLDER, refuse_links
     from modeltest.runlog.lock import locked
     from modeltest.runlog.run_log import open_segment
     from modeltest.runlog.sweep_log import read_sweep
-    from modeltest.runner.resume import refuse_another_run
+    from modeltest.runner.resume import refuse_another_run, refuse_unfit_log
     from modeltest.runner.start import make_run_folder, start_run
     from modeltest.runner.sweep import what_is_logged
     from modeltest.runner.sweep_manifest import build_sweep_manifest
@@ -291,6 +293,8 @@ def _run(job: Job, options: argparse.Namespace, progress: Progress) -> None:
             start_run(job.place, manifest)
         before = read_sweep(folder)
         refuse_another_run(before.manifest, manifest)
+        refuse_unfit_log(before)
+        warn_of_torn(before.torn)
         with (
             indexed_if_it_fails(folder),
             run_file_log(folder) as log,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from modeltest.reports.csv_files import (
     NUM_OF_A_PAIR,
@@ -73,8 +74,10 @@ def _page(run: RunContent, summary: Summary, choice: PageChoice) -> bytes | Iter
     return with_clips(page, choice.clips)
 
 
-def add_to_index(run: RunContent, summary: Summary) -> None:
-    """Enters the run's line in `index.csv`, in place of one that says it was interrupted."""
+def add_to_index(
+    run: RunContent, summary: Summary, enter: Callable[[Path, Mapping[str, Any]], None] = append_row
+) -> None:
+    """Enters the run's line in `index.csv`: `append_row`, or `correct_row` after a rebuild."""
     place = place_from(run.manifest, run.folder)
     row = index_row(run, summary, str(place.run_folder.relative_to(place.output_dir)))
-    append_row(place.index_file, row)
+    enter(place.index_file, row)

@@ -8,7 +8,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,13 +35,34 @@ def append_row(index_file: Path, row: Mapping[str, Any]) -> None:
     Raises:
         OSError: The disk refused, another process holds the file, or it is a link.
     """
+    is_incomplete = row["validity"] == _INCOMPLETE
+    _enter(index_file, row, lambda own: is_incomplete and any(map(_tells_an_end, own)))
+
+
+def correct_row(index_file: Path, row: Mapping[str, Any]) -> None:
+    """Enters a run's line in place of one that has another verdict; where it has none, nothing.
+
+    A log may be damaged, or repaired, after its run was entered.
+
+    Raises:
+        OSError: As `append_row`.
+    """
+    begin = _begin(row)
+    own = [line for line in _lines_of(index_file) if line.startswith(begin)]
+    if any(_validity(line) != row["validity"] for line in own):
+        _enter(index_file, row, lambda _own: False)
+
+
+def _enter(
+    index_file: Path, row: Mapping[str, Any], is_told: Callable[[list[bytes]], bool]
+) -> None:
+    """Enters a run's line in place of its lines, unless it is there or `is_told` by these."""
     row = {**row, "reasons": one_line(str(row.get("reasons") or ""))}
-    line = csv_bytes(INDEX_COLUMNS, [row], header=False)
-    begin = csv_bytes(_NAMES_A_RUN, [row], header=False).rstrip(b"\r\n") + b","
+    line, begin = csv_bytes(INDEX_COLUMNS, [row], header=False), _begin(row)
     with _held(index_file) as descriptor:
         lines = _content(descriptor).splitlines(keepends=True)
         own = [each for each in lines if each.startswith(begin)]
-        if line in own or (row["validity"] == _INCOMPLETE and any(map(_tells_an_end, own))):
+        if line in own or is_told(own):
             return
         if own:
             kept = [each for each in lines if not each.startswith(begin)]
@@ -108,15 +129,39 @@ def _is_ours(descriptor: int, index_file: Path) -> bool:
         return False
 
 
+def _lines_of(index_file: Path) -> list[bytes]:
+    """The lines of a file that is only read; none where there is no such file."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(index_file, flags)
+    except OSError:
+        return []
+    try:
+        return _content(descriptor).splitlines(keepends=True)
+    except OSError:  # a folder, a FIFO
+        return []
+    finally:
+        os.close(descriptor)
+
+
 def _content(descriptor: int) -> bytes:
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
 
+def _begin(row: Mapping[str, Any]) -> bytes:
+    """What the lines of a run begin with."""
+    return csv_bytes(_NAMES_A_RUN, [row], header=False).rstrip(b"\r\n") + b","
+
+
 def _tells_an_end(line: bytes) -> bool:
     """Whether a line is whole and says how its run ended."""
+    return line.endswith(b"\n") and _validity(line) != _INCOMPLETE
+
+
+def _validity(line: bytes) -> str:
+    """The verdict's word of a line; a torn one may have none."""
     cells = next(csv.reader([line.decode("utf-8", "replace")]), [])
-    said = dict(zip(INDEX_COLUMNS, cells, strict=False)).get("validity", _INCOMPLETE)
-    return line.endswith(b"\n") and said != _INCOMPLETE
+    return dict(zip(INDEX_COLUMNS, cells, strict=False)).get("validity", _INCOMPLETE)
 
 
 def _ended(lines: list[bytes]) -> list[bytes]:

@@ -38,6 +38,7 @@ class Run(ABC):
         device: `NPU`, `GPU`, `CPU` or `SERVICE`.
         num_done: Samples of `eval`, or blocks of `perf`, that the log has.
         num_planned: All of them.
+        torn: Segments of the log whose last line is incomplete and was left out.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class Run(ABC):
     device: str
     num_done: int
     num_planned: int
+    torn: tuple[str, ...]
 
     @property
     def run_id(self) -> str:
@@ -121,6 +123,7 @@ class _AccuracyRun(Run):
         self.headline = accuracy_headline(self._summary)
         self.device = str(self.manifest["place"]["device_label"])
         self.num_done, self.num_planned = self._summary.num_done, self._summary.num_planned
+        self.torn = self._content.torn
 
     def markdown(self) -> str:
         return markdown.accuracy_markdown(self._content, self._summary)
@@ -145,6 +148,7 @@ class _Sweep(Run):
         self.device = self._summary.device
         self.num_done = len(self._content.blocks)
         self.num_planned = len(self._content.points) * int(self.manifest["sweep"]["num_passes"])
+        self.torn = self._content.torn
 
     def markdown(self) -> str:
         return markdown.sweep_markdown(self._content, self._summary)

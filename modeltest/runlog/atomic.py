@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterable
+from itertools import takewhile
 from pathlib import Path
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+"""What a full disk says, or a full quota."""
 
 
 def write_atomically(path: Path, content: bytes | Iterable[bytes], mode: int = 0o644) -> None:
@@ -19,7 +24,7 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes], mode: int = 0
     Raises:
         OSError: The disk refused; the old file is intact.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -32,6 +37,18 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes], mode: int = 0
         Path(name).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it that are missing, each durable in the one above.
+
+    Raises:
+        OSError: The disk refused, or a file is in its place.
+    """
+    missing = list(takewhile(lambda each: not each.exists(), (folder, *folder.parents)))
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in reversed(missing):
+        sync_folder(made.parent)
 
 
 def sync_folder(folder: Path) -> None:

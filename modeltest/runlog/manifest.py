@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import sys
@@ -12,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from modeltest.errors import DataError, one_line
+from modeltest.errors import DataError, StorageError, one_line
 from modeltest.plain_files import read_regular, strict_json
 from modeltest.runlog.atomic import write_atomically
 from modeltest.runlog.digests import digest
@@ -22,8 +23,7 @@ from modeltest.runlog.layout import MANIFEST_NAME, PerformancePlace, RunPlace
 from modeltest.runlog.source_facts import tool_facts
 from modeltest.settings.paths import is_name
 
-SCHEMA_VERSION = 2
-_READABLE_VERSIONS = (FIRST_VERSION, SCHEMA_VERSION)
+SCHEMA_VERSION = 3
 _SEAL = "manifest_sha256"
 _PACKAGES = (
     "torch", "torch_npu", "transformers", "tokenizers", "safetensors", "numpy", "scipy",
@@ -39,15 +39,35 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     write_atomically(folder / MANIFEST_NAME, text.encode() + b"\n", mode=0o600)
 
 
+def manifest_sha256(folder: Path) -> str:
+    """SHA-256 of a run's manifest.json as it lies on the disk.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        return hashlib.sha256(read_regular(path, _MAX_BYTES)).hexdigest()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StorageError(one_line(f"{path}: cannot be read ({reason})")) from error
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Reads a run's manifest.
 
     Raises:
         DataError: There is none, it is broken or edited, or another modeltest wrote it.
     """
+    return read_sealed(folder)[0]
+
+
+def read_sealed(folder: Path) -> tuple[dict[str, Any], str]:
+    """Reads a run's manifest and its `manifest_sha256`; raises as `read_manifest`."""
     path = folder / MANIFEST_NAME
     try:
-        manifest = strict_json(read_regular(path, _MAX_BYTES).decode("ascii"))
+        content = read_regular(path, _MAX_BYTES)
+        manifest = strict_json(content.decode("ascii"))
         sealed = dict(manifest) if isinstance(manifest, dict) else {}
         seal = sealed.pop(_SEAL, None)
         computed = digest(sealed)
@@ -56,14 +76,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         what = f"not a readable manifest ({reason})"
         raise DataError(f"{path}: {what}; is {folder} a run?") from error
     version = sealed.get("schema_version")
-    if type(version) is not int or version not in _READABLE_VERSIONS:
+    if type(version) is not int or not FIRST_VERSION <= version <= SCHEMA_VERSION:
         raise DataError(
             f"{path}: schema version {one_line(str(version))}, this modeltest reads versions "
-            f"{' and '.join(map(str, _READABLE_VERSIONS))}"
+            f"{FIRST_VERSION} to {SCHEMA_VERSION}"
         )
     if seal != computed:
         raise DataError(f"{path}: is damaged or was edited: its digest does not fit its content")
-    return sealed
+    return sealed, hashlib.sha256(content).hexdigest()
 
 
 def place_record(place: RunPlace | PerformancePlace) -> dict[str, Any]:

@@ -112,6 +112,10 @@ def _is_score(score: Mapping[str, Any]) -> bool:
     return score.keys() >= _SCORE_NEEDS
 
 
+def _is_head(record: Mapping[str, Any]) -> bool:
+    return type(record["manifest_sha256"]) is str
+
+
 def _is_phase(record: Mapping[str, Any]) -> bool:
     counted = record["name"] != "eval" or type(record["num_samples"]) is int
     return type(record["name"]) is str and type(record["seconds"]) in _NUMBER and counted
@@ -150,6 +154,7 @@ def _is_worker(record: Mapping[str, Any]) -> bool:
 
 _CHECKS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "sample": _is_sample,
+    "head": _is_head,
     "phase": _is_phase,
     "probe": _is_probe,
     "split": _is_split,

@@ -15,30 +15,43 @@ from modeltest.records import Response, Sample, Score
 from modeltest.runlog import first_version
 from modeltest.runlog.fitting import TaskFit
 from modeltest.runlog.layout import LOG_FOLDER
-from modeltest.runlog.manifest import read_manifest
+from modeltest.runlog.log_reader import LogReader, head_record
+from modeltest.runlog.manifest import manifest_sha256, read_sealed
 from modeltest.runlog.manifest_shape import check_eval_manifest
 from modeltest.runlog.merge import FoundRecords, Merged
 from modeltest.runlog.probes import rounded
-from modeltest.runlog.segment import SegmentReader, SegmentWriter
+from modeltest.runlog.segment import SegmentWriter
 
 _RESPONSE_FIELDS = (
     "text", "input_text", "input_tokens", "output_tokens", "finish_reason", "error",
 )  # fmt: skip
 
 
-def open_segment(run_folder: Path, rank: int = 0) -> SegmentWriter:
-    """Starts this process's segment, `log/<host>-<rank>-<start>.jsonl`.
+def open_segment(run_folder: Path, rank: int = 0, manifest: str = "") -> SegmentWriter:
+    """Starts this process's segment, `log/<host>-<rank>-<start>.jsonl`, with its head.
+
+    Args:
+        run_folder: Where the log is.
+        rank: Tells apart the processes of a host.
+        manifest: The SHA-256 of the run's manifest, where that lies on another host.
 
     Raises:
-        StorageError: It cannot be made.
+        StorageError: It cannot be made, or there is no manifest.
     """
+    head = head_record(manifest or manifest_sha256(run_folder))
     host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:40] or "host"
     path = run_folder / LOG_FOLDER / f"{host}-{rank}-{time.time_ns()}.jsonl"
     try:
-        return SegmentWriter(path)
+        segment = SegmentWriter(path)
     except OSError as error:  # a full disk, a file in the folder's place
         reason = error.strerror or type(error).__name__
         raise StorageError(one_line(f"{path}: cannot be made ({reason})")) from error
+    try:
+        segment.append(head)
+    except BaseException:
+        segment.close()
+        raise
+    return segment
 
 
 def sample_record(  # noqa: PLR0913, PLR0917  (one record has this many parts)
@@ -104,14 +117,17 @@ class RunContent:
         phases: Phase records in the order of the log.
         splits: Batches that had to be halved.
         stops: Why the run ended before its last sample, if it did so by itself.
-        problems: What makes the log unfit: damage, one key with two texts, other samples
-            than the manifest's.
+        problems: What makes the log unfit: damage, another run's segment, one key with two
+            texts, other samples than the manifest's.
         redealt: Batches whose worker ended, which were dealt again.
         given_up: Workers that could not go on, the others did their work.
         workers: What each worker computed on, once for each of its starts; none where one
             process did all.
         probes: Replies to what was asked once more behind the samples.
         torn: Segments whose last line is incomplete; that line was never acknowledged.
+        damaged: Segments that are damaged inside; `problems` names them, too.
+        health: What was known of each process's device before and after its work; the content
+            may be anything.
     """
 
     folder: Path
@@ -126,6 +142,8 @@ class RunContent:
     workers: tuple[Mapping[str, Any], ...] = ()
     probes: tuple[Mapping[str, Any], ...] = ()
     torn: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+    health: tuple[Mapping[str, Any], ...] = ()
 
 
 def read_run(folder: Path) -> RunContent:
@@ -137,27 +155,20 @@ def read_run(folder: Path) -> RunContent:
         DataError: There is no readable manifest of an accuracy run, or a file of the log
             cannot be read.
     """
-    manifest = read_manifest(folder)
+    manifest, sha256 = read_sealed(folder)
     check_eval_manifest(manifest, folder)
-    segments = sorted((folder / LOG_FOLDER).glob("*.jsonl"))
+    log = LogReader(folder, manifest, sha256)
     found = FoundRecords(manifest["identity_sha256"], manifest["schema_version"])
     fit = TaskFit(manifest)
     others: dict[str, list[dict[str, Any]]] = {}
-    problems: list[str] = []
-    torn: list[str] = []
-    for number, path in enumerate(segments):
-        reader = SegmentReader(path)
-        for offset, length, record in reader:
+    for number, path in enumerate(log.segments):
+        for offset, length, record in log.records(path):
             if record["type"] == "sample":
                 fit.check(record, path)
                 found.add(number, offset, length, record)
             else:
                 others.setdefault(record["type"], []).append(record)
-        if reader.damaged:
-            problems.append(f"segment {path.name} is damaged inside; see modeltest report --repair")
-        if reader.torn:
-            torn.append(path.name)
-    merged = found.merged(segments)
+    merged = found.merged(log.segments)
     return RunContent(
         folder=folder,
         manifest=manifest,
@@ -165,12 +176,14 @@ def read_run(folder: Path) -> RunContent:
         phases=tuple(others.get("phase", [])),
         splits=tuple(others.get("split", [])),
         stops=tuple(others.get("stop", [])),
-        problems=(*problems, *merged.contradictions, *_foreign(manifest, merged)),
+        problems=(*log.problems(), *merged.contradictions, *_foreign(manifest, merged)),
         redealt=tuple(others.get("redealt", [])),
         given_up=tuple(others.get("given_up", [])),
         workers=tuple(others.get("worker", [])),
         probes=tuple(others.get("probe", [])),
-        torn=tuple(torn),
+        torn=tuple(log.torn),
+        damaged=tuple(log.damaged),
+        health=tuple(others.get("health", [])),
     )
 
 

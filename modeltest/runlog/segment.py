@@ -7,6 +7,7 @@ torn last line loses that line only; a valid line after a broken one is damage.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -22,7 +23,7 @@ import orjson
 
 from modeltest.errors import DataError, StorageError, one_line
 from modeltest.plain_files import open_regular, strict_json
-from modeltest.runlog.atomic import sync_folder
+from modeltest.runlog.atomic import NO_SPACE, make_folder, sync_folder
 from modeltest.runlog.record_shape import is_record
 
 SYNC_RECORDS = 64
@@ -40,11 +41,12 @@ class SegmentWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(path, flags, 0o600)
         self._path = path
         self._failed = ""
+        self._cause: OSError | None = None
         self._told = False
         self._unsynced = 0
         self._oldest_s = 0.0
@@ -80,13 +82,14 @@ class SegmentWriter:
         line = encode_line(record)
         with self._lock:
             if self._failed:
-                raise self._refusal()
+                raise self._refusal() from self._cause
             try:
                 written = os.write(self._descriptor, line)
+                if written != len(line):
+                    told = f"only {written} of {len(line)} bytes were written"
+                    raise OSError(errno.ENOSPC, told)
             except OSError as error:
-                raise self._failure(error.strerror) from error
-            if written != len(line):
-                raise self._failure(f"only {written} of {len(line)} bytes were written")
+                raise self._failure(error) from error
             self._unsynced += 1
             if self._unsynced == 1:
                 self._oldest_s = time.monotonic()
@@ -104,12 +107,12 @@ class SegmentWriter:
         with self._lock:
             if self._failed:
                 if not self._told:
-                    raise self._refusal()
+                    raise self._refusal() from self._cause
                 return
             try:
                 _SYNC(self._descriptor)
             except OSError as error:
-                raise self._failure(error.strerror) from error
+                raise self._failure(error) from error
             self._unsynced = 0
 
     def close(self) -> None:
@@ -139,13 +142,15 @@ class SegmentWriter:
                     _SYNC(self._descriptor)
                     self._unsynced = 0
                 except OSError as error:  # the next call of the owner tells it
-                    self._fail(error.strerror)
+                    self._fail(error)
 
-    def _fail(self, reason: str | None) -> None:
-        self._failed = f"the disk refused a record ({reason}); free some space and resume the run"
+    def _fail(self, error: OSError) -> None:
+        todo = "free some space" if error.errno in NO_SPACE else "mend the cause"
+        self._failed = f"the disk refused a record ({error.strerror}); {todo} and resume the run"
+        self._cause = error
 
-    def _failure(self, reason: str | None) -> StorageError:
-        self._fail(reason)
+    def _failure(self, error: OSError) -> StorageError:
+        self._fail(error)
         return self._refusal()
 
     def _refusal(self) -> StorageError:
@@ -237,7 +242,8 @@ class SegmentReader:
             text = line[:-1] if whole else line
             if not whole:
                 self.torn = True
-            elif self.torn or (record := decode_line(text)) is None:
+                return  # a process may be writing it; what it writes next is no damage
+            if self.torn or (record := decode_line(text)) is None:
                 self.torn = True
                 # A whole line with a right checksum that is no record was not torn: it was
                 # written so.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from modeltest.errors import UsageError
+from modeltest.errors import DataError, UsageError, one_line
+from modeltest.runlog.run_log import RunContent
+from modeltest.runlog.sweep_log import SweepContent
 
 # What decides replies, scores, times or reports. Paths of settings files and the overrides that
 # led to the settings are left out: the resolved settings are compared instead. So is `dp`: whole
@@ -54,6 +57,27 @@ def refuse_another_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> Non
             f"run {before['place']['run_id']} cannot be resumed, it is another run: "
             f"{'; '.join(found[:_MAX_NAMED])}{more}"
         )
+
+
+def refuse_unfit_log(content: RunContent | SweepContent) -> None:
+    """Makes sure that a log can still become a valid run's, before anything is computed.
+
+    Raises:
+        DataError: It cannot; what was evaluated or measured now would be INVALID, too.
+    """
+    if not content.problems:
+        return
+    run = content.folder.name
+    if content.damaged:
+        command = shlex.join(["modeltest", "report", str(content.folder), "--repair"])
+        raise DataError(
+            one_line(f"run {run} cannot be resumed, segment {content.damaged[0]} of its log is ")
+            + one_line(f"damaged inside; rescue its whole records first: {command}")
+        )
+    raise DataError(
+        one_line(f"run {run} cannot be resumed, it would stay INVALID: {content.problems[0]}; ")
+        + "take what is not its own out of its log, or begin a new run"
+    )
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

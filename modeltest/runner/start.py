@@ -11,6 +11,7 @@ from typing import Any
 from modeltest.audio.decode import AUDIO_RULE, audio_rule_facts
 from modeltest.errors import StorageError
 from modeltest.protocols import Backend, Device
+from modeltest.runlog.atomic import make_folder
 from modeltest.runlog.digests import digest
 from modeltest.runlog.layout import PerformancePlace, RunPlace, new_run_id
 from modeltest.runlog.manifest import (
@@ -58,7 +59,7 @@ def make_run_folder(place: RunPlace | PerformancePlace) -> None:
         StorageError: It cannot be made.
     """
     try:
-        place.run_folder.mkdir(parents=True, exist_ok=True)
+        make_folder(place.run_folder)
     except OSError as error:
         raise StorageError(f"{place.run_folder}: cannot be made ({error.strerror})") from error
 

@@ -58,6 +58,24 @@ def num_records(folder: Path, kind: str) -> int:
     return sum(path.read_bytes().count(f'"type":"{kind}"'.encode()) for path in logs)
 
 
+def reports(folder: Path) -> dict[Path, bytes]:
+    suffixes = {".csv", ".html", ".png"}
+    return {path: path.read_bytes() for path in folder.iterdir() if path.suffix in suffixes}
+
+
+def assert_rebuilt(modeltest, folder: Path, code: int) -> None:
+    """Every report comes back byte for byte from segments whose names are in another order."""
+    before = reports(folder)
+    for path in before:
+        path.unlink()
+    segments = sorted((folder / "log").glob("*.jsonl"))
+    for number, path in enumerate(segments):
+        path.rename(path.with_name(f"z{len(segments) - number:02}-0-1.jsonl"))
+    place = {"LC_ALL": "C", "TZ": "Pacific/Kiritimati", "PYTHONUTF8": "0"}
+    assert modeltest(Path("/"), "report", str(folder), **place).code == code
+    assert reports(folder) == before
+
+
 def measuring_child(parent: int) -> int | None:
     """The process that `--isolate` started, once it has its segment."""
     for path in Path("/proc").glob("[0-9]*"):
@@ -100,9 +118,8 @@ def test_a_sweep_of_the_embedded_model_leaves_everything_where_it_is_promised(mo
     assert kinds["natural", "distinct"] == 0
     index = pandas.read_csv(tmp_path / "outputs" / "index.csv")
     assert len(index) == 1
-    before = (folder / "benchmark.csv").read_bytes()
-    assert modeltest(tmp_path, "report", "last").code == done.code
-    assert (folder / "benchmark.csv").read_bytes() == before
+    assert {path.suffix for path in reports(folder)} == {".csv", ".html", ".png"}
+    assert_rebuilt(modeltest, folder, done.code)
     assert folder.name in modeltest(tmp_path, "list", "runs").out
     other = modeltest(tmp_path, "eval", "vocalsound_mini", "null", "--resume", "last")
     assert (other.code, "is a run of `modeltest perf`" in other.err) == (2, True)
@@ -135,7 +152,10 @@ def test_a_killed_sweep_continues_at_the_missing_blocks(start, modeltest, tmp_pa
     content = read_sweep(run_folder(tmp_path))
     assert len(content.blocks) == 24
     assert num_records(tmp_path, "block") == 24
+    assert [r["pass"] for r in content.rounds] == sorted(r["pass"] for r in content.rounds)
     assert {record["pass"] for record in content.rounds} == {0, 1, 2}
+    assert len(list((content.folder / "log").iterdir())) == 2
+    assert_rebuilt(modeltest, content.folder, done.code)
 
 
 def test_ctrl_c_prints_the_command_that_continues(start, tmp_path, checkout):
@@ -154,7 +174,32 @@ def test_ctrl_c_prints_the_command_that_continues(start, tmp_path, checkout):
     assert len(read_sweep(run_folder(tmp_path)).blocks) == 24
 
 
-def test_a_killed_process_of_an_isolated_sweep_costs_its_point_only(start, tmp_path):
+def test_another_sweeps_log_and_inner_damage_are_noticed(modeltest, tmp_path):
+    arguments = (*NULL, "--bs", "1", "--modes", "natural", "--min-seconds", "0.001")
+    folders = []
+    for name in ("one", "another"):
+        (tmp_path / name).mkdir()
+        assert modeltest(tmp_path / name, *arguments).code in MEASURED
+        folders.append(run_folder(tmp_path / name))
+    [own], [foreign] = ([*(folder / "log").iterdir()] for folder in folders)
+    content = own.read_bytes()
+    own.write_bytes(foreign.read_bytes())
+    done = modeltest(tmp_path / "one", "report", "last")
+    assert done.code == 3
+    assert "belongs to another run, or manifest.json was changed" in done.out.splitlines()[0]
+    assert set(pandas.read_csv(folders[0] / "null_performance.csv")["validity"]) == {"INVALID"}
+    lines = content.splitlines(keepends=True)
+    own.write_bytes(b"".join([*lines[:2], b"?" + lines[2][1:], *lines[3:]]))
+    refused = modeltest(tmp_path / "one", *arguments, "--resume", "last")
+    assert refused.code == 2
+    command = shlex.join(["modeltest", "report", str(folders[0].resolve()), "--repair"])
+    assert refused.err.splitlines()[-1].endswith(f"rescue its whole records first: {command}")
+    assert list((folders[0] / "log").iterdir()) == [own]
+    assert "1 lines lost" in modeltest(tmp_path / "one", "report", "last", "--repair").err
+    assert modeltest(tmp_path / "one", *arguments, "--resume", "last").code in MEASURED
+
+
+def test_a_killed_process_of_an_isolated_sweep_costs_its_point_only(start, modeltest, tmp_path):
     process = start(
         tmp_path, *NULL, "--bs", "1,2", "--modes", "natural", "--min-seconds", "0.03", "--isolate"
     )
@@ -175,6 +220,7 @@ def test_a_killed_process_of_an_isolated_sweep_costs_its_point_only(start, tmp_p
     assert content.blocks == {(survivor, "natural", number) for number in range(3)}
     ranks = [path.name.split("-")[-2] for path in (content.folder / "log").iterdir()]
     assert len(set(ranks)) == len(ranks) == 1 + 4  # the parent's, the killed one's, three more
+    assert_rebuilt(modeltest, content.folder, 3)
 
 
 @pytest.mark.parametrize(

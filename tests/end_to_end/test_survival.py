@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -303,10 +304,10 @@ def test_reports_are_rebuilt_byte_by_byte(modeltest, copied):
 def test_the_order_of_the_segments_does_not_matter(modeltest, copied):
     before = reports(copied)
     [whole] = segments(copied)
-    lines = whole.read_bytes().splitlines(keepends=True)
+    head, *lines = whole.read_bytes().splitlines(keepends=True)
     whole.unlink()
     for number, part in enumerate((lines[9:], lines[4:9], lines[:4])):
-        (whole.parent / f"z{9 - number}-0-1.jsonl").write_bytes(b"".join(part))
+        (whole.parent / f"z{9 - number}-0-1.jsonl").write_bytes(b"".join([head, *part]))
     assert modeltest(copied, "report", "last").code == 0
     assert reports(copied) == before
 
@@ -334,6 +335,12 @@ def test_inner_damage_is_invalid_until_it_is_repaired(modeltest, copied, few, fi
     assert done.code == 3
     assert done.out.startswith("INVALID: ")
     assert "damaged inside; see modeltest report --repair" in done.out.splitlines()[0]
+    refused = modeltest(copied, *eval_arguments(few, "--resume", "last"))
+    assert refused.code == 2
+    [line] = [line for line in refused.err.splitlines() if line.startswith("modeltest: ")]
+    command = shlex.join(["modeltest", "report", str(run_folder(copied).resolve()), "--repair"])
+    assert line.endswith(f"is damaged inside; rescue its whole records first: {command}")
+    assert segments(copied) == [segment], "nothing was begun"
     repaired = modeltest(copied, "report", "last", "--repair")
     assert repaired.code == 4
     assert re.search(r"rescued, 1 lines lost", repaired.err)

@@ -10,7 +10,8 @@ those of the undisturbed run, times and run id aside; the run must have one line
 index. A resumed run makes other calls than a first one: those of a run that was killed in the
 middle of its samples and resumed are listed too, and the second kills are at these. Most runs
 are forks of a process that has loaded the libraries; `--cold N` repeats N points with whole
-new processes. One line of counts; exit status 1 after a violation.
+new processes. One line of counts; exit status 1 after a violation, or when the witness saw no
+sample acknowledged.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from support.checkout import add_source, workspace, write_clips
 from support.commands import Finished, each_in_processes, null_eval, run_warm, warm_up
-from support.counts import add_at_least, enough, short_of
+from support.counts import add_at_least, enough, is_blind, short_of
 from support.runs import comparable, differences, log_lines, run_folder, sample_counts
 from support.strace import CALLS, Call, acknowledged, calls, kind_of, missing_tool, traced
 
@@ -69,6 +70,9 @@ class Gate:
             raise RuntimeError(f"the undisturbed run ended {done.code}: {done.out[:200]}{done.err}")
         self.reference = comparable(folder / "reference")
         self.points = self._points("first", null_eval(self.data))
+        num_seen = len(acknowledged(self.folder / "first.trace")[0])
+        if num_seen != NUM_CLIPS:
+            raise RuntimeError(f"strace's output shows {num_seen} of {NUM_CLIPS} samples written")
         self.resumed_points = self._points_of_resumed()
 
     def _points(self, name: str, arguments: list[str]) -> list[Call]:
@@ -216,6 +220,7 @@ def run(gate: Gate, options: argparse.Namespace) -> int:
     )
     return int(
         bool(num_violations)
+        | is_blind("crash_points", num_acknowledged)
         | short_of("crash_points", num_crashes, enough(options.points, options), options)
     )
 

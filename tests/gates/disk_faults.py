@@ -6,7 +6,9 @@ ENOSPC and EIO at each write, sync, rename and mkdir of an evaluation and of a r
 (strace), full tmpfs folders, a file-size limit, a read-only bind mount, /dev/full. Every time:
 the stated exit code, one line that says what to do, no traceback, nothing written behind a
 failed sync, old reports as they were, and once the cause is gone the resumed run ends VALID
-with the undisturbed run's reports. One line of counts; exit status 1 after a violation.
+with the undisturbed run's reports. The line of a full disk says how much room the rest of the
+run needs, or how much is free; a full tmpfs then gets no more than that. One line of counts;
+exit status 1 after a violation.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import functools
 import random
+import re
 import resource
 import shutil
 import sys
@@ -35,6 +38,9 @@ NUM_CLIPS = 60
 TMPFS_KIB = (16, 32, 48, 64, 80)
 FILE_BYTES = (4096, 6000, 9000, 12_000, 20_000, 40_000)
 MAX_S_TO_REFUSE = 2.0
+NEEDED_MB = re.compile(r"the rest of the run needs about (\d+) MB, \d+ [kMG]B are free")
+FREE = re.compile(r"\(\d+ [kMG]B are free\)")
+ENOUGH_KIB = 8192
 
 Check = Callable[[], Iterator[str]]
 
@@ -89,6 +95,8 @@ class Gate:
         done = traced(self.eval, folder, trace, f"{call.name}:error={error}:when={call.number}")
         kind = kind_of(call.target)
         yield from _stopped(done, _codes(call))
+        if error == "ENOSPC" and done.code == 5:
+            yield from _says_how_much(done)
         if kind == "segment":
             yield from _nothing_after(trace, call)
         yield from self._resumes(folder)
@@ -102,6 +110,8 @@ class Gate:
         inject = f"{call.name}:error={error}:when={call.number}"
         done = traced(["report", "last"], folder, folder.with_suffix(".trace"), inject)
         yield from _stopped(done, _codes(call))
+        if error == "ENOSPC" and done.code == 5:
+            yield from _says_how_much(done)
         if report_bytes(folder) != before:
             yield "old reports are not as they were"
         shutil.rmtree(folder)
@@ -113,7 +123,10 @@ class Gate:
         try:
             done = run_warm(self.eval, folder)
             yield from _stopped(done, (5,))
-            mounts.grow_tmpfs(outputs, 8192)
+            yield from _says_how_much(done)
+            needed = NEEDED_MB.search(done.err)
+            more_kib = int(needed[1]) * 1_000_000 // 1024 if needed else ENOUGH_KIB
+            mounts.grow_tmpfs(outputs, kib + more_kib)
             yield from self._resumes(folder)
         finally:
             mounts.unmount(outputs)
@@ -178,6 +191,11 @@ def _stopped(done: Finished, codes: tuple[int, ...]) -> Iterator[str]:
     told = [line for line in told if not line.startswith("modeltest: warning:")]
     if done.code and len(told) != 1:
         yield f"{len(told)} lines 'modeltest: …', not 1: {done.err[-300:]}"
+
+
+def _says_how_much(done: Finished) -> Iterator[str]:
+    if not (NEEDED_MB.search(done.err) or FREE.search(done.err)):
+        yield f"it does not say how much room is needed or free: {done.err[-300:]}"
 
 
 def _nothing_after(trace: Path, call: Call) -> Iterator[str]:

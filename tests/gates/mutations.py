@@ -3,10 +3,11 @@
     python tests/gates/mutations.py [--count N] [--torn N] [--seconds S] [--seed S] [--kind K]
 
 N of each kind, in process; of whole runs, of which there are three kinds, N together. A
-traceback, a hang over 10 s or a spoilt log that still ends VALID with other samples is a
-violation. `torn` cuts segments and flips their bits: a reader must return exactly the records
-before the fault, and say whether more were behind it. Case I of a kind is the same everywhere:
-`--kind K --only I` repeats it. One line of counts per kind; exit status 1 after a violation.
+traceback, a hang over 10 s, a spoilt log that still ends VALID with other samples, or a manifest
+with a changed byte that still ends VALID is a violation: the log names the manifest. `torn` cuts
+segments and flips their bits: a reader must return exactly the records before the fault, and say
+whether more were behind it. Case I of a kind is the same everywhere: `--kind K --only I` repeats
+it. One line of counts per kind; exit status 1 after a violation.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ from typing import Any
 
 from modeltest.runlog.digests import digest
 from modeltest.runlog.keys import data_sha256, record_row, reply_key
-from modeltest.runlog.manifest import write_manifest
+from modeltest.runlog.log_reader import head_record
+from modeltest.runlog.manifest import SCHEMA_VERSION, manifest_sha256, write_manifest
 from modeltest.runlog.segment import SegmentWriter
 
 LABELS = ("laughter", "cough", "sneeze")
@@ -87,6 +88,7 @@ def write_run(
     folder = output_dir / "2025-03-09" / "modeltest" / "m" / "precision_result" / "runs" / run_id
     write_manifest(folder, manifest)
     with SegmentWriter(folder / "log" / "host-0-1.jsonl") as segment:
+        segment.append(head_record(manifest_sha256(folder)))
         for record in records[:num_logged]:
             key = reply_key(record_row(record), manifest["identity_sha256"])
             segment.append({**record, "key": key})
@@ -134,7 +136,7 @@ def _manifest(run_id: str, records: Sequence[Mapping[str, Any]]) -> dict[str, An
         "metrics": ["acc", "acc_legacy"], "slices": {"by": ["gender"]},
     }  # fmt: skip
     return {
-        "schema_version": 2,
+        "schema_version": SCHEMA_VERSION,
         "command": "eval",
         "started": "2025-03-09T17:45:03+08:00",
         "place": {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from modeltest.errors import DataError
 from modeltest.reports.index import append_row
@@ -67,8 +69,12 @@ def write_atb_benchmark(summary: SweepSummary, path: Path) -> None:
     write_atomically(path, atb_benchmark_csv(summary))
 
 
-def add_sweep_to_index(content: SweepContent, summary: SweepSummary) -> None:
-    """Enters the sweep's line in `index.csv`, in place of one that says it was interrupted.
+def add_sweep_to_index(
+    content: SweepContent,
+    summary: SweepSummary,
+    enter: Callable[[Path, Mapping[str, Any]], None] = append_row,
+) -> None:
+    """Enters the sweep's line in `index.csv`: `append_row`, or `correct_row` after a rebuild.
 
     Raises:
         OSError: The disk refused; the run and its reports are whole without it.
@@ -76,4 +82,4 @@ def add_sweep_to_index(content: SweepContent, summary: SweepSummary) -> None:
     place = performance_place_from(content.manifest, content.folder)
     path = str(place.run_folder.relative_to(place.output_dir))
     row = sweep_index_row(content, summary, path)
-    append_row(place.index_file, row)
+    enter(place.index_file, row)

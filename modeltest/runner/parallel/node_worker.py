@@ -22,6 +22,7 @@ from typing import Any
 from modeltest.backends.factory import check_model
 from modeltest.errors import DataError, ModeltestError, StorageError, UsageError, one_line
 from modeltest.runlog.layout import LOG_FOLDER
+from modeltest.runlog.log_reader import HEAD
 from modeltest.runlog.segment import SegmentReader, encode_line
 from modeltest.runlog.source_facts import source_sha256
 from modeltest.runner.child import error_header
@@ -167,7 +168,9 @@ class NodeWorker:
         records: list[Said] = []
         try:
             for path in self._spool.glob(f"{LOG_FOLDER}/*.jsonl"):
-                for _, _, record in islice(SegmentReader(path), self._num_records, None):
+                # The head is this segment's own and never told: the driver's has another one.
+                logged = (each for _, _, each in SegmentReader(path) if each["type"] != HEAD)
+                for record in islice(logged, self._num_records, None):
                     records.append(({"event": RECORD}, encode_line(record)))
         except DataError:
             self._spool = None  # not to be removed: nobody knows what else is in there

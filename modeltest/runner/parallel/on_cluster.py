@@ -11,6 +11,7 @@ from modeltest.errors import DeviceError
 from modeltest.protocols import Backend
 from modeltest.runlog.digests import digest
 from modeltest.runlog.host_facts import steering_variables
+from modeltest.runlog.manifest import manifest_sha256
 from modeltest.runlog.run_log import open_segment
 from modeltest.runlog.segment import SegmentWriter
 from modeltest.runlog.source_facts import source_sha256
@@ -59,7 +60,8 @@ def evaluate_on_cluster(evaluation: ParallelEvaluation, cluster: Cluster, backen
     device, run_folder = evaluation.device, evaluation.run_folder
 
     def greeting() -> list[Said]:
-        return list(evaluation.greeting(job, rank=0, tells_records=True))
+        asked = {"tells_records": True, "manifest_sha256": manifest_sha256(run_folder)}
+        return list(evaluation.greeting(job, rank=0, **asked))
 
     post = Post(
         run_id=run_folder.name,

@@ -34,7 +34,8 @@ def main() -> None:
     try:
         asked = parent.next_frame().header
         clips = [audio_from(parent.next_frame()) for _ in range(asked["num_clips"])]
-        with open_segment(Path(asked["run_folder"]), asked["rank"] + 1) as segment:
+        folder, manifest = Path(asked["run_folder"]), asked.get("manifest_sha256", "")
+        with open_segment(folder, asked["rank"] + 1, manifest) as segment:
             log = _ToldLog(segment, parent) if asked.get("tells_records") else segment
             worker = Worker(Job.from_json(asked["job"]), asked["rank"], log, parent.say)
             worker.run(clips, dealt(parent), parent.stop_waiting)

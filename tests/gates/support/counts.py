@@ -13,8 +13,16 @@ def add_at_least(parser: argparse.ArgumentParser) -> None:
 
 
 def enough(wanted: int, options: argparse.Namespace) -> int:
-    """How many of the wanted cases must run."""
-    return wanted if options.at_least is None else min(wanted, options.at_least)
+    """How many of the wanted cases must run: one at the least."""
+    return max(1, wanted if options.at_least is None else min(wanted, options.at_least))
+
+
+def is_blind(name: str, num_watched: int) -> bool:
+    """Whether the witness saw no record acknowledged, so that none could be missed; says so."""
+    if num_watched:
+        return False
+    print(f"{name}: no acknowledged record was watched; run more cases, or mend the witness")
+    return True
 
 
 def short_of(name: str, done: int, least: int, options: argparse.Namespace) -> bool:

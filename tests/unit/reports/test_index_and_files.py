@@ -1,6 +1,7 @@
 import csv
 import errno
 import fcntl
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 
 from modeltest.reports.csv_files import index_row
 from modeltest.reports.files import add_to_index, write_reports
-from modeltest.reports.index import append_row, incomplete_row
+from modeltest.reports.index import append_row, correct_row, incomplete_row
 from modeltest.reports.summary import summarise
 from modeltest.runlog.manifest import write_manifest
 
@@ -117,20 +118,52 @@ def test_reports_are_written_again_byte_for_byte(run):
     assert [path.name for path in run.folder.iterdir()] == ["report.html"]
 
 
+@pytest.mark.parametrize("what", [os.mkfifo, os.mkdir])
+def test_what_is_no_index_is_not_corrected(tmp_path, what):
+    what(tmp_path / "index.csv")
+    correct_row(tmp_path / "index.csv", {"run": "174503-0a1b2c", "validity": "VALID"})
+    assert [path.name for path in tmp_path.iterdir()] == ["index.csv"]
+
+
 @pytest.fixture
 def index(run):
     """Enters a run's line as it is at some time, or another run's; returns the rows then."""
     run.folder.mkdir(parents=True)
     file = run.folder.parents[5] / "index.csv"
 
-    def enter(validity="VALID", reasons="", run_id="174503-0a1b2c", **cells):
+    def enter(validity="VALID", reasons="", run_id="174503-0a1b2c", how=append_row, **cells):
         row = {"run": run_id, "created": "2025-03-09T17:45:03+08:00", "command": "eval",
                "validity": validity, "reasons": reasons, "path": "here", **cells}  # fmt: skip
-        append_row(file, row)
+        how(file, row)
         return [(each["run"][-1], each["validity"], each["reasons"]) for each in rows_of(file)]
 
     enter.file = file
     return enter
+
+
+@pytest.mark.parametrize("now", ["INVALID", "INCOMPLETE", "LIMITED"])
+def test_a_rebuild_corrects_the_line_of_a_run_with_another_verdict(index, now):
+    index("VALID")
+    index(run_id="180000-00000d")
+    assert index(now, "damaged", how=correct_row) == [("d", "VALID", ""), ("c", now, "damaged")]
+    assert index("VALID", how=correct_row) == [("d", "VALID", ""), ("c", "VALID", "")]
+
+
+def test_a_rebuild_leaves_a_line_with_the_same_verdict(index):
+    index("INCOMPLETE", "interrupted by SIGINT")
+    index(run_id="180000-00000d")
+    before = index.file.stat()
+    index("INCOMPLETE", "50 of 60 samples", how=correct_row)
+    after = index.file.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_rebuild_enters_no_run(index):
+    index(run_id="180000-00000d")
+    assert index("VALID", how=correct_row) == [("d", "VALID", "")]
+    index.file.unlink()
+    correct_row(index.file, {"run": "174503-0a1b2c", "validity": "VALID"})
+    assert not index.file.exists()
 
 
 def rows_of(file):

@@ -95,12 +95,10 @@ def test_reports_are_readable_by_all_whatever_the_umask(tmp_path):
     assert stat.S_IMODE((tmp_path / "a.csv").stat().st_mode) == 0o644
 
 
-@pytest.mark.parametrize("version", [0, 3, "1", True, 1.0, None])
+@pytest.mark.parametrize("version", [0, 4, "1", True, 1.0, None])
 def test_another_schema_is_refused_with_both_versions(tmp_path, version):
     write_manifest(tmp_path, {"schema_version": version})
-    with pytest.raises(
-        DataError, match=f"version {version}, this modeltest reads versions 1 and 2"
-    ):
+    with pytest.raises(DataError, match=f"version {version}, this modeltest reads versions 1 to 3"):
         read_manifest(tmp_path)
 
 

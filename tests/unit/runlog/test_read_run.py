@@ -11,7 +11,8 @@ from modeltest.errors import DataError, StorageError
 from modeltest.records import AudioFacts, AudioSource, Sample
 from modeltest.runlog import first_version
 from modeltest.runlog.keys import data_sha256, record_row, reply_key, sample_key, sample_row
-from modeltest.runlog.manifest import write_manifest
+from modeltest.runlog.log_reader import head_record, needs_heads
+from modeltest.runlog.manifest import manifest_sha256, write_manifest
 from modeltest.runlog.repair import repair
 from modeltest.runlog.run_log import open_segment, phase_record, read_run, worker_record
 from modeltest.runlog.segment import SegmentWriter, encode_line
@@ -25,6 +26,8 @@ def write(tmp_path, eval_manifest):
         write_manifest(tmp_path, eval_manifest)
         for name, content in records.items():
             with SegmentWriter(tmp_path / "log" / f"{name}.jsonl") as segment:
+                if needs_heads(eval_manifest):
+                    segment.append(head_record(manifest_sha256(tmp_path)))
                 for record in content:
                     segment.append(record)
         return tmp_path
@@ -213,14 +216,14 @@ def whole(eval_manifest, sample):
     return make
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_keys_and_data_are_those_of_the_manifests_version(write, whole, version):
     first, second = whole(version)
     run = read_run(write(a=[second], b=[first]))
     assert (ids(run), run.problems) == (["id0", "id1"], ())
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_sample_of_another_identity_is_a_stranger(write, whole, version):
     first, second = whole(version)
     run = read_run(write(a=[first, {**second, "key": first["key"][::-1]}]))
@@ -260,6 +263,7 @@ def test_what_is_no_file_in_the_log_is_refused_and_never_waited_for(write, sampl
 
 
 def test_a_log_that_cannot_be_opened_is_the_disks_fault(tmp_path):
+    (tmp_path / "manifest.json").touch()
     (tmp_path / "log").write_text("a file in the folder's place")
     with pytest.raises(StorageError, match="cannot be made"):
         open_segment(tmp_path)

@@ -57,6 +57,7 @@ def test_a_sample_with_a_part_missing_or_of_another_type_is_none(sample, path, v
 @pytest.mark.parametrize(
     "record",
     [
+        {"type": "head", "manifest_sha256": "ab"},
         {"type": "phase", "name": "load", "seconds": 1},
         {"type": "phase", "name": "eval", "seconds": 1.5, "num_samples": 3},
         {"type": "split", "size": 4, "reason": "out of memory"},

@@ -1,4 +1,5 @@
 import errno
+import io
 import json
 import statistics
 import threading
@@ -85,6 +86,54 @@ def test_every_flipped_bit_in_an_inner_line_is_damage(tmp_path):
             read = read_segment(path)
             assert [record["n"] for record in read.records] == [0]
             assert read.damaged
+
+
+class Growing(io.RawIOBase):
+    """A file that another process goes on writing: at its end for a moment, after each part."""
+
+    def __init__(self, *parts):
+        self._reads = [read for part in parts for read in (part, b"")]
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        read = self._reads.pop(0) if self._reads else b""
+        buffer[: len(read)] = read
+        return len(read)
+
+
+def test_a_line_that_is_being_written_is_torn_and_no_damage(tmp_path, monkeypatch):
+    lines = [encode_line({"type": "t", "n": n}) for n in range(3)]
+    parts = (lines[0] + lines[1][:7], lines[1][7:] + lines[2])
+    monkeypatch.setattr(
+        segment_module, "open_regular", lambda _path: io.BufferedReader(Growing(*parts))
+    )
+    read = read_segment(tmp_path / "a.jsonl")
+    assert ([record["n"] for record in read.records], read.torn, read.damaged) == ([0], True, False)
+
+
+@pytest.mark.parametrize(
+    ("number", "todo"),
+    [
+        (errno.ENOSPC, "free some space and resume"),
+        (errno.EDQUOT, "free some space and resume"),
+        (errno.EIO, "mend the cause and resume"),
+    ],
+)
+def test_a_refused_record_says_what_to_do_and_what_the_disk_said(
+    tmp_path, monkeypatch, number, todo
+):
+    def refuse(*_arguments):
+        raise OSError(number, "refused")
+
+    with SegmentWriter(tmp_path / "a.jsonl") as segment:
+        monkeypatch.setattr("os.write", refuse)
+        for _ in range(2):  # the second is not tried any more
+            with pytest.raises(StorageError, match=todo) as refused:
+                segment.append({"type": "t"})
+            assert refused.value.__cause__.errno == number
+        monkeypatch.undo()
 
 
 def test_a_line_split_by_a_newline_is_damage(tmp_path):
@@ -187,7 +236,9 @@ def test_the_thread_ends_with_the_segment(tmp_path):
     wait_until(lambda: threading.active_count() <= before)
 
 
-def test_a_record_costs_no_more_than_60_us(tmp_path):
+def test_a_record_costs_no_more_than_three_times_the_target(tmp_path):
+    # The target of 60 us is benchmarks/bench_runlog.py's, on a machine with nothing else to do;
+    # here it is tripled, so that this finds a log that became many times slower and no busy one.
     record = {"type": "t", "text": "x" * 1000}
     times_us = []
     with SegmentWriter(tmp_path / "a.jsonl") as segment:
@@ -196,7 +247,7 @@ def test_a_record_costs_no_more_than_60_us(tmp_path):
             for _ in range(100):
                 segment.append(record)
             times_us.append((time.perf_counter() - begin_s) / 100 * 1e6)
-    assert statistics.median(times_us) < 60 * 3  # a busy machine; benchmarks/bench_runlog.py
+    assert statistics.median(times_us) < 3 * 60
 
 
 @pytest.mark.parametrize(

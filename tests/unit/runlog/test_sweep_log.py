@@ -1,5 +1,9 @@
 """Reading a sweep's log: only complete blocks count, each once."""
 
+import shutil
+import zlib
+from itertools import permutations
+
 import pytest
 
 from modeltest.errors import DataError
@@ -41,6 +45,12 @@ def write(tmp_path, perf_manifest):
     return write_segments
 
 
+def write_as(write, segments):
+    """Writes the segments in the place of those that are there."""
+    shutil.rmtree(write().folder / "log")
+    return write(*segments)
+
+
 def times(content):
     return [record["batches"][0]["e2e_s"] for record in content.rounds]
 
@@ -63,9 +73,74 @@ def test_a_killed_block_is_measured_anew_and_its_first_rounds_do_not_leak_in(wri
     assert times(content) == [0.1]
 
 
-def test_of_a_block_measured_twice_the_first_complete_one_counts(write):
-    content = write([timed(1, 0, 0, 0.1), end(1, 0)], [timed(1, 0, 0, 0.2), end(1, 0)])
-    assert times(content) == [0.1]
+def test_two_different_measurements_of_a_block_are_a_problem(write):
+    content = write(
+        [timed(1, 0, 0, 0.1), end(1, 0), timed(2, 0, 0), end(2, 0)],
+        [timed(1, 0, 0, 0.2), end(1, 0)],
+    )
+    assert content.problems == ("two different measurements of batch size 1, fixed, pass 0",)
+    assert len(times(content)) == 2
+
+
+def test_a_block_that_was_logged_twice_counts_once(write):
+    outputs = {"type": "outputs", "batch_size": 1, "mode": "fixed", "pass": 0, "items": []}
+    segment = [timed(1, 0, 0, 0.1), outputs, end(1, 0)]
+    content = write(segment, segment)
+    assert (times(content), content.problems) == ([0.1], ())
+    assert content.outputs == (outputs,)
+
+
+def begun(batch_size, pass_number, number, start_s):
+    return {**timed(batch_size, pass_number, number, e2e_s=start_s), "start_s": start_s}
+
+
+def of_three_processes():
+    """The machine was started anew before the third: its clock began again."""
+    return [
+        [
+            {"type": "phase", "name": "load", "seconds": 1.0},
+            {"type": "health", "when": "before", "health": {"process": 1}},
+            begun(2, 0, 0, 9000.0), begun(2, 0, 1, 9001.0), end(2, 0),
+            begun(1, 0, 0, 9002.0), end(1, 0), begun(1, 1, 0, 9003.0),
+        ],
+        [
+            {"type": "phase", "name": "load", "seconds": 2.0},
+            begun(1, 1, 0, 9100.0), begun(1, 1, 1, 9101.0), end(1, 1),
+        ],
+        [
+            {"type": "phase", "name": "load", "seconds": 3.0},
+            {"type": "health", "when": "before", "health": {"process": 3}},
+            begun(2, 1, 0, 7.0), end(2, 1), begun(2, 2, 0, 8.0), end(2, 2),
+            begun(1, 2, 0, 9.0), end(1, 2),
+        ],
+        [{"type": "phase", "name": "end", "seconds": 0.0}],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("order", [*permutations(range(4))])
+def test_the_order_is_the_records_whatever_the_segments_are_called(write, order):
+    processes = of_three_processes()
+    content = write(*(processes[number] for number in order))
+    # By pass, then by the clock; each batch's time is the reading at its start.
+    assert times(content) == [9000.0, 9001.0, 9002.0, 7.0, 9100.0, 9101.0, 8.0, 9.0]
+    assert content.problems == ()
+    assert sorted(phase["seconds"] for phase in content.phases) == [0.0, 1.0, 2.0, 3.0]
+    first = write_as(write, processes)
+    assert (content.phases, content.health) == (first.phases, first.health)
+
+
+def test_rounds_that_began_at_once_stay_in_their_process_order(write):
+    content = write([timed(2, 0, 0, 0.1), end(2, 0), timed(1, 0, 0, 0.2), end(1, 0)])
+    assert times(content) == [0.1, 0.2]
+
+
+def test_a_record_that_is_nested_too_deeply_is_no_traceback(write, tmp_path):
+    write([timed(1, 0, 0, 0.1), end(1, 0)])
+    deep = b'{"type":"x","deep":' + b"[" * 1000 + b"]" * 1000 + b"}"
+    for name in ("y", "z"):
+        line = b"%08x %s\n" % (zlib.crc32(deep), deep)
+        (tmp_path / "log" / f"{name}.jsonl").write_bytes(line)
+    assert times(read_sweep(tmp_path)) == [0.1]
 
 
 def test_an_end_without_rounds_is_no_measurement(write):

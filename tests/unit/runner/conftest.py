@@ -135,10 +135,6 @@ def run_script(settings, tmp_path, progress) -> Callable[..., Any]:
             task, data.samples, data.facts, batch_size, False, "identity",
             logged=logged or LoggedReplies(), max_failed=max_failed,
         )  # fmt: skip
-        run_folder = tmp_path / folder
-        run_folder.mkdir()
-        with open_segment(run_folder) as segment:
-            evaluate(work, backend, device or CpuDevice(), segment, progress, prefetch=prefetch)
         content = {
             "schema_version": SCHEMA_VERSION,
             "command": "eval",
@@ -162,7 +158,10 @@ def run_script(settings, tmp_path, progress) -> Callable[..., Any]:
             "tool": {"version": "", "commit": None, "dirty": False},
         }
         content["data"].update(manifest)
+        run_folder = tmp_path / folder
         write_manifest(run_folder, content)
+        with open_segment(run_folder) as segment:
+            evaluate(work, backend, device or CpuDevice(), segment, progress, prefetch=prefetch)
         return read_run(run_folder)
 
     return run

@@ -1,5 +1,6 @@
 """The runner and the summary on a scripted backend; expected values are counted by hand."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,32 @@ def test_the_same_reply_or_a_failure_contradicts_nothing(run_script, scripted, r
     again = run_script(backend, batch_size=2, limit=3, folder="again", logged=have)
     assert "m0002_0_cough" in backend.batches[0]
     assert [r["sample_id"] for r in again.samples] == ["f0001_0_cough", "f0001_0_sneeze"]
+
+
+def test_a_clock_that_was_set_back_before_resuming_changes_nothing(
+    run_script, scripted, monkeypatch
+):
+    day_s, now_s, now_ns = 86_400, time.time, time.time_ns
+    first = run_script(scripted(), batch_size=2)
+    have = logged(first, "m0002_0_sniff", "f0001_0_cough")
+    texts = [record["response"]["text"] for record in first.samples]
+    verdict = summarise(first).verdict
+    [segment] = (first.folder / "log").iterdir()
+    lines = segment.read_bytes().splitlines(keepends=True)
+    # The head, what was logged by then, and a torn line.
+    kept = [line for line in lines if b'"m0002_0_sniff"' in line or b'"f0001_0_cough"' in line]
+    segment.write_bytes(b"".join([lines[0], *kept]) + lines[-1][:30])
+    monkeypatch.setattr(time, "time", lambda: now_s() - day_s)
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns() - day_s * 10**9)
+    run = run_script(scripted(), batch_size=2, logged=have)
+    names = sorted(path.name for path in (run.folder / "log").iterdir())
+    assert len(names) == 2
+    assert names[1] == segment.name, "the later process has the earlier name"
+    assert (run.problems, run.torn) == ((), (segment.name,))
+    assert [record["index"] for record in run.samples] == [0, 1, 2, 3, 4]
+    assert [record["response"]["text"] for record in run.samples] == texts
+    assert all(0 <= phase["seconds"] < 60 for phase in run.phases)
+    assert summarise(run).verdict == verdict
 
 
 def test_metadata_is_part_of_the_data(settings, progress):

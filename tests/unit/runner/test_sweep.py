@@ -1,6 +1,7 @@
 """A sweep on a backend whose times and failures are scripted, read back from its log."""
 
 import gc
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -267,6 +268,27 @@ def _calls(blocks: list[Block]) -> dict[int, int]:
     """Two rounds each, two warm-ups at first and one later."""
     sizes = Counter(block.point.batch_size for block in blocks)
     return {size: 3 * count + 1 for size, count in sizes.items()}
+
+
+def test_a_clock_that_was_set_back_before_resuming_changes_nothing(measure, tmp_path, monkeypatch):
+    day_s, now_s, now_ns = 86_400, time.time, time.time_ns
+    plan = settings(batch_sizes=(1, 2), modes=("natural",), min_seconds=0.1)
+    measure(TimedBackend(), plan)
+    [segment] = (tmp_path / "log").glob("*.jsonl")
+    lines = segment.read_bytes().splitlines(keepends=True)
+    ends = [i for i, line in enumerate(lines) if b'"type":"block"' in line]
+    segment.write_bytes(b"".join(lines[: ends[2] + 2]))
+    monkeypatch.setattr(time, "time", lambda: now_s() - day_s)
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns() - day_s * 10**9)
+    content = measure(TimedBackend(), plan)
+    names = sorted(path.name for path in (tmp_path / "log").iterdir())
+    assert names[1] == segment.name, "the later process has the earlier name"
+    assert (len(content.blocks), content.problems) == (6, ())
+    assert [r["pass"] for r in content.rounds] == sorted(r["pass"] for r in content.rounds)
+    starts = [r["start_s"] for r in content.rounds]
+    assert starts == sorted(starts), "not in the order of measuring"
+    assert all(0 <= r["end_s"] - r["start_s"] < 60 for r in content.rounds)
+    assert all(0 <= phase["seconds"] < 60 for phase in content.phases)
 
 
 def test_failed_points_are_not_tried_again(measure):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections import Counter
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,13 @@ import pytest
 from modeltest.devices.cpu import CpuDevice
 from modeltest.devices.factory import Choice
 from modeltest.runlog.run_log import open_segment
-from modeltest.runlog.segment import SegmentReader
+from modeltest.runlog.segment import SegmentReader, encode_line
 from modeltest.runner import child
 from modeltest.runner.batches import Work
 from modeltest.runner.parallel import evaluation
 from modeltest.runner.parallel.crew import Ended, Message
 from modeltest.runner.parallel.local import LocalCrew
-from modeltest.runner.parallel.worker import ANSWERED, READY, Job
+from modeltest.runner.parallel.worker import ANSWERED, READY, RECORD, Job
 from modeltest.runner.plan import check_data
 from modeltest.settings.load import Loaded
 from modeltest.settings.schema import ModelSettings
@@ -61,6 +62,7 @@ def evaluate(settings, tmp_path, progress, monkeypatch):
         work = Work(make_task("t", settings), data.samples, data.facts, 1, False, "identity")
         null = ModelSettings(backend="null").model_dump_json()
         job = Job("t", settings.model_dump_json(), null, Choice("cpu", ""), 0)
+        (tmp_path / "manifest.json").touch()
         with open_segment(tmp_path) as log:
             parts = evaluation.ParallelEvaluation(
                 work, job, [], CpuDevice(), log, progress, 2, tmp_path
@@ -138,6 +140,29 @@ def test_a_process_that_no_kill_ends_is_left_behind_and_the_run_goes_on(evaluate
     assert {record["reason"] for record in of_type(records, "redealt")} == {said}
     assert indices(records) == dict.fromkeys(range(5), 1)
     assert os.waitpid(number, os.WNOHANG) == (0, 0)  # it is still there
+
+
+def test_a_worker_without_the_runs_folder_names_the_manifest_that_it_was_told(settings, tmp_path):
+    job = Job(
+        "t", settings.model_dump_json(), ModelSettings(backend="null").model_dump_json(),
+        Choice("cpu", ""), 0,
+    )  # fmt: skip
+    asked = {
+        "job": asdict(job), "rank": 0, "run_folder": str(tmp_path / "spool"), "num_clips": 0,
+        "tells_records": True, "manifest_sha256": "ab" * 32,
+    }  # fmt: skip
+    told = []
+    with closing(LocalCrew(1, lambda _: [(asked, b"")], {})) as crew:
+        crew.start(0)
+        while not any(isinstance(event, Ended) or event.header.get("event") == READY
+                      for event in told):  # fmt: skip
+            told += crew.wait(5.0)
+    [path] = (tmp_path / "spool" / "log").iterdir()
+    first, *logged = [record for _, _, record in SegmentReader(path)]
+    assert first == {"type": "head", "manifest_sha256": "ab" * 32}
+    records = [event.payload for event in told if event.header.get("event") == RECORD]
+    assert records == list(map(encode_line, logged[: len(records)]))
+    assert records, "the head alone"
 
 
 def test_the_end_of_a_run_waits_for_no_process_longer_than_that(unkillable):

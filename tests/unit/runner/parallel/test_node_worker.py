@@ -134,6 +134,14 @@ def test_a_record_that_was_written_and_not_said_is_told_behind_the_others(node):
     assert heard["ended"] == "process ended by signal 9"
 
 
+def test_the_head_of_its_segment_is_no_record_to_be_told(node):
+    first, second = lines(1.0, 2.0)
+    write_segment(node, encode_line({"type": "head", "manifest_sha256": "ab"}), first, second)
+    node._crew.news = [[tells(first)], [Ended(0, "process ended by signal 9")]]
+    node.listen(0)
+    assert node.listen(1)["messages"] == [({"event": "record"}, second)]
+
+
 def test_a_segment_that_cannot_be_read_again_stays(node, tmp_path):
     write_segment(node, *lines(1.0))
     [path] = tmp_path.rglob("*.jsonl")

@@ -1,14 +1,20 @@
 """What is decided before a cluster is spoken to."""
 
+import hashlib
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from modeltest.backends.null import NullBackend
 from modeltest.cli.main import main
+from modeltest.devices.cpu import CpuDevice
 from modeltest.devices.factory import Choice
-from modeltest.errors import UsageError
+from modeltest.errors import DeviceError, UsageError
+from modeltest.runlog.segment import read_segment
 from modeltest.runner.parallel import on_cluster, ray_crew
+from modeltest.runner.parallel.evaluation import ParallelEvaluation
 from modeltest.runner.parallel.worker import Job
 from modeltest.settings.schema import ModelSettings
 
@@ -43,6 +49,28 @@ def test_the_job_of_a_node_names_one_device_and_no_relative_path(monkeypatch, tm
     assert ModelSettings.model_validate_json(found.model).model_path == tmp_path / "weights"
     assert found.device == Choice("npu", "asked for", 1)
     assert replace(found, model=model, device=job.device, backend_sha256="") == job
+
+
+def test_workers_and_driver_name_the_runs_manifest(tmp_path):
+    (tmp_path / "manifest.json").write_bytes(b"the manifest")
+    head = {"type": "head", "manifest_sha256": hashlib.sha256(b"the manifest").hexdigest()}
+    evaluation = ParallelEvaluation(
+        work=SimpleNamespace(samples=[SimpleNamespace(audio=())]),
+        job=Job("t", "{}", ModelSettings(backend="null").model_dump_json(), Choice("cpu", ""), 0),
+        clips=[], device=CpuDevice(), log=None, progress=None, size=1, run_folder=tmp_path,
+    )  # fmt: skip
+
+    class Asked:
+        def crew(self, size, resource, post, greeting, open_segment):
+            [(header, _)] = greeting()
+            assert header["manifest_sha256"] == head["manifest_sha256"]
+            with open_segment(0):
+                raise DeviceError("seen")
+
+    with pytest.raises(DeviceError, match="seen"):
+        on_cluster.evaluate_on_cluster(evaluation, Asked(), NullBackend(CpuDevice()))
+    [path] = (tmp_path / "log").iterdir()
+    assert read_segment(path).records == (head,)
 
 
 @pytest.mark.parametrize(
