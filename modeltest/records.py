@@ -167,8 +167,9 @@ class StageTimes:
 
     Attributes:
         feature_s: Tokens, log-mel features and their transfer to the device.
-        encoder_s: Audio encoder and projector.
-        prefill_s: First pass of the language model, first token chosen.
+        encoder_s: Audio encoder and projector; None where nothing tells of them.
+        prefill_s: First pass of the language model, first token chosen; None where nothing
+            tells when the encoder is done.
         ttft_s: From the request to the first token's availability: the three above and
             what lies between them.
         step_s: Each later token, `(steps,)`.
@@ -176,8 +177,8 @@ class StageTimes:
     """
 
     feature_s: float
-    encoder_s: float
-    prefill_s: float
+    encoder_s: float | None
+    prefill_s: float | None
     ttft_s: float
     step_s: tuple[float, ...]
     detokenize_s: float

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from modeltest.backends.service.from_settings import (
     check_service,
     make_service_backend,
     service_warnings,
 )
-from modeltest.backends.transformers.model_folder import check_model_folder
+from modeltest.backends.transformers.architecture import short_name
+from modeltest.backends.transformers.model_folder import check_model_folder, why_stock
 from modeltest.errors import ModelError
 from modeltest.protocols import Backend, Device
+from modeltest.settings.load import Loaded
 from modeltest.settings.schema import ModelSettings
 
 
@@ -29,9 +33,57 @@ def check_model(settings: ModelSettings, where: str) -> None:
         check_service(settings, where)
 
 
+def checked_model(model: Loaded[ModelSettings]) -> Loaded[ModelSettings]:
+    """The model, which can be run, with the engine that can run it.
+
+    Raises:
+        ModelError: It cannot be run, or not by the engine that was asked for.
+    """
+    check_model(model.settings, model.where("model_path"))
+    why = _why_stock(model.settings)
+    if why and "engine" in model.settings.model_fields_set and model.settings.engine != "stock":
+        raise ModelError(
+            f"engine {model.settings.engine} cannot be had: {why}; leave it out, or take stock"
+        )
+    if model.settings.engine == "stock" or not (why or _why_no_masks(model.settings)):
+        return model
+    return replace(model, settings=model.settings.model_copy(update={"engine": "stock"}))
+
+
 def model_warnings(settings: ModelSettings) -> tuple[str, ...]:
-    """What a user should know before the model is asked; a line each."""
-    return service_warnings(settings) if settings.is_service else ()
+    """What a user should know before a checked model is asked; a line each."""
+    if settings.is_service:
+        return service_warnings(settings)
+    why = _why_stock(settings) or _why_no_masks(settings)
+    return (f"engine stock: {why}",) if why else ()
+
+
+def refuse_parity(settings: ModelSettings) -> None:
+    """Makes sure that a checked model has stages that parity can compare, or is a service's.
+
+    Raises:
+        ModelError: Nobody knows its stages.
+    """
+    if _why_stock(settings):
+        name = short_name(settings.model_path) if settings.model_path else ""
+        raise ModelError(
+            f"parity compares the stages of Qwen2-Audio, this is {name}; evaluate it twice and "
+            "take modeltest compare"
+        )
+
+
+def _why_stock(settings: ModelSettings) -> str:
+    if settings.backend != "transformers" or settings.model_path is None:
+        return ""
+    return why_stock(settings.model_path)
+
+
+def _why_no_masks(settings: ModelSettings) -> str:
+    from modeltest.backends.transformers.fast import ATTENTIONS
+
+    if settings.backend != "transformers" or settings.attention in ATTENTIONS:
+        return ""
+    return f"the fast engine makes masks for {' and '.join(ATTENTIONS)} alone"
 
 
 def make_backend(

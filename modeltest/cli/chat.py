@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Prints the answers: the only one, those of the dialogue, or each clip's."""
-    from modeltest.backends.factory import check_model, make_backend, model_warnings
+    from modeltest.backends.factory import checked_model, make_backend, model_warnings
     from modeltest.cli.ask import Asker
     from modeltest.cli.dialogue import hold_dialogue
     from modeltest.cli.options import load_settings
@@ -67,7 +67,7 @@ def execute(options: argparse.Namespace) -> int:
 
     with_task = argparse.Namespace(**{**vars(options), "task": DEFAULT_TASK})
     model, task = load_settings(with_task)
-    check_model(model.settings, model.where("model_path"))
+    model = checked_model(model)
     for warning in model_warnings(model.settings):
         print(f"warning: {one_line(warning)}", file=sys.stderr)
     device = make_device(choose_for(model.settings, options.device))

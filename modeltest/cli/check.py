@@ -82,13 +82,13 @@ def _task(options: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _model(options: argparse.Namespace) -> Iterator[Finding]:
-    from modeltest.backends.factory import check_model, model_warnings
+    from modeltest.backends.factory import checked_model, model_warnings
     from modeltest.settings.load import load_model, split_overrides
 
     overrides, _ = split_overrides(options.overrides)
     model = load_model(options.model, overrides, options.config_dir)
     yield Finding("model", "ok", f"{model.name}: {model.files[0][0]}")
-    check_model(model.settings, model.where("model_path"))
+    model = checked_model(model)
     for warning in model_warnings(model.settings):
         yield Finding("model", "warning", warning)
     if model.settings.is_service:

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass, replace
 
 from modeltest.audio.workers import DecodeWorkers
-from modeltest.backends.factory import check_model, make_backend, model_warnings
+from modeltest.backends.factory import checked_model, make_backend, model_warnings
 from modeltest.cli import tensor_parallel
 from modeltest.cli.options import load_settings
 from modeltest.cli.progress import duration
@@ -140,7 +140,7 @@ def _eval_plan(options: argparse.Namespace, progress: Progress, workers: DecodeW
         ModeltestError: Something the user has to mend.
     """
     model, task = load_settings(options)
-    check_model(model.settings, model.where("model_path"))
+    model = checked_model(model)
     notes = model_warnings(model.settings)
     if model.settings.is_service:
         refuse_local_options(options)

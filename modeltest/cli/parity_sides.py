@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from modeltest.backends.factory import check_model, make_backend, model_warnings
+from modeltest.backends.factory import checked_model, make_backend, model_warnings, refuse_parity
 from modeltest.cli.options import DEVICES, load_settings, positive_int
 from modeltest.cli.parity import DEFAULT_TASK
 from modeltest.cli.perf import EMBEDDED_MODEL
@@ -326,7 +326,7 @@ def _settle(
         if model is None or options is None:
             choices.append(None)
             continue
-        check_model(model.settings, model.where("model_path"))
+        refuse_parity(checked_model(model).settings)
         if model.settings.is_service:
             refuse_local_options(options)
         choices.append(choose_for(model.settings, options.device))

@@ -236,7 +236,7 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
 
 
 def _make_job(options: argparse.Namespace, progress: Progress) -> Job:
-    from modeltest.backends.factory import check_model, make_backend, model_warnings
+    from modeltest.backends.factory import checked_model, make_backend, model_warnings
     from modeltest.cli.options import load_settings
     from modeltest.cli.perf_plan import make_plan, plan_lines
     from modeltest.cli.service_options import in_chat_format, refuse_local_options
@@ -251,7 +251,7 @@ def _make_job(options: argparse.Namespace, progress: Progress) -> Job:
         refuse_locked(resumed)
     with_task = argparse.Namespace(**{**vars(options), "task": options.task or DEFAULT_TASK})
     model, task = load_settings(with_task)
-    check_model(model.settings, model.where("model_path"))
+    model = checked_model(model)
     notes = model_warnings(model.settings)
     if model.settings.is_service:
         refuse_local_options(options)

@@ -122,7 +122,7 @@ def execute(options: argparse.Namespace) -> int:
     _require_extra()
     import asyncio
 
-    from modeltest.backends.factory import check_model, make_backend
+    from modeltest.backends.factory import checked_model, make_backend
     from modeltest.cli.options import load_model_settings
     from modeltest.devices.factory import choose, make_device
     from modeltest.runner.recovery import load
@@ -135,7 +135,7 @@ def execute(options: argparse.Namespace) -> int:
             f"{model.name} is a service already (backend: {model.settings.backend}); serve takes "
             "a model that runs in this process"
         )
-    check_model(model.settings, model.where("model_path"))
+    model = checked_model(model)
     key = _key(options.api_key_env)
     allowance = parse_allowance(options.allow_media)
     with listening_socket(options.host, options.port) as bound:

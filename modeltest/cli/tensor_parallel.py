@@ -284,11 +284,11 @@ def _choice_of_rank_0(size: int) -> Choice:
 
 def _checked_model(options: argparse.Namespace) -> ModelSettings:
     """What is wrong is said before devices are asked and before a library reads the checkpoint."""
-    from modeltest.backends.factory import check_model
+    from modeltest.backends.factory import checked_model
     from modeltest.cli.options import load_settings
 
     model, _ = load_settings(options)
-    check_model(model.settings, model.where("model_path"))
+    model = checked_model(model)
     return model.settings
 
 

@@ -187,5 +187,5 @@ def test_a_raw_prompt_has_no_turns(backend):
 
 def test_texts_that_are_kept_are_bounded(backend):
     for number in range(300):
-        backend._num_text_tokens(f"question {number}")
-    assert backend._num_text_tokens.cache_info().currsize <= 256
+        backend._adapter.num_text_tokens(f"question {number}")
+    assert backend._adapter.num_text_tokens.cache_info().currsize <= 256

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from modeltest.backends.transformers.fast import only
 from modeltest.backends.transformers.log_mel import LogMel
 from modeltest.devices.cpu import CpuDevice
 from modeltest.errors import ModelError
@@ -42,7 +43,7 @@ def test_the_shortest_beside_the_longest(fast_logits, plain_logits, ask):
 
 def test_the_encoder_is_whole_again_afterwards(backend, fast_logits, ask):
     fast_logits(ask([noise(16_000)]))
-    encoder = backend._encoder
+    encoder = only(backend.model, "Qwen2AudioEncoder")
     assert encoder.config.max_source_positions == 1500
     assert encoder.embed_positions.weight.shape[0] == 1500
 

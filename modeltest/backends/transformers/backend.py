@@ -1,4 +1,4 @@
-"""Qwen2-Audio in this process, through transformers' own model and `generate`."""
+"""A model in this process: Qwen2-Audio's modules, or transformers' own `generate`."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from modeltest.backends.transformers import generation, inputs, model_folder, tensor_parallel
-from modeltest.backends.transformers.engines import Engine, FastEngine, StockEngine
+from modeltest.backends.transformers.adapter import Adapter
+from modeltest.backends.transformers.architecture import is_qwen2_audio
+from modeltest.backends.transformers.engines import Engine
 from modeltest.backends.transformers.fast import ATTENTIONS as FAST_ATTENTIONS
-from modeltest.backends.transformers.fast import Limits, alone, only
+from modeltest.backends.transformers.fast import Limits, alone
 from modeltest.backends.transformers.loading import (
     load_generation_config,
     load_model,
     load_processor,
 )
+from modeltest.backends.transformers.native import NativeModel
+from modeltest.backends.transformers.qwen2_audio import Qwen2Audio
 from modeltest.backends.transformers.stages import StageClock
 from modeltest.backends.transformers.text_stream import BatchText
-from modeltest.backends.transformers.work import BatchShape, batch_work
-from modeltest.errors import DeviceError, ModelError
+from modeltest.errors import DeviceError
 from modeltest.protocols import Device, OnText
 from modeltest.records import Generation, Prompt, Request, Response, StageWork, Timing
 
@@ -39,7 +42,8 @@ class TransformersSettings:
         model_path: A folder that `check_model_folder` accepted.
         data_type: `bf16`, `fp16` or `fp32`.
         attention: `sdpa`, `eager` or `flash_attention_2`.
-        engine: `fast` or `stock`; see engines.py.
+        engine: `fast` or `stock`; see engines.py. An architecture that the fast one does not
+            know has `stock`.
         seed: Seeds torch; greedy decoding does not draw, so it changes nothing today.
         tp: Ranks that share the model, one device each; this process is one of them.
     """
@@ -71,6 +75,7 @@ class Prepared:
 class _Reply:
     """One row of a batch, on the host."""
 
+    input_counts: tuple[int, int]
     tokens: list[int]
     text: str
     not_finite: bool
@@ -90,32 +95,30 @@ class TransformersBackend:
         self._settings = settings
         self._device = device
         self._model: Any = None
-        self._encoder: Any = None
         self._ranks: tensor_parallel.Ranks | None = None
         self._num_parameters = 0
-        self._encoder_batches: list[int] = []
         self.processor = load_processor(settings.model_path)
-        # Bounded: a dialogue has a text of its own for each question.
-        self._rendered = lru_cache(_NUM_TEXTS)(partial(inputs.render, self.processor))
-        self._num_text_tokens = lru_cache(_NUM_TEXTS)(self._count_text_tokens)
         if settings.tp > 1:
             tensor_parallel.refuse_uneven(settings.model_path, settings.tp)
-        extractor = self.processor.feature_extractor
-        self.sampling_rate_hz = int(extractor.sampling_rate)
-        self.max_audio_s = float(extractor.chunk_length)
+        self._adapter = _adapter(settings.model_path, self.processor)
+        # Bounded: a dialogue has a text of its own for each question.
+        self._rendered = lru_cache(_NUM_TEXTS)(self._adapter.render)
+        self.sampling_rate_hz = self._adapter.sampling_rate_hz
+        self.max_audio_s = self._adapter.max_audio_s
         self._known_limits: dict[Generation, Limits] = {}
         self._option_ids: dict[tuple[str, ...], list[list[int]]] = {}
         self._eos = generation.eos_token_ids(
             load_generation_config(settings.model_path), self.processor.tokenizer
         )
         self._pad = int(self.processor.tokenizer.pad_token_id)
-        make = FastEngine if self.engine == "fast" else StockEngine
-        self._engine: Engine = make(self.processor, device, self._pad)
+        self._engine: Engine = self._adapter.make_engine(self.engine, device, self._pad)
 
     @property
     def engine(self) -> str:
         """The engine in use: flash_attention_2 wants other masks than the fast one makes."""
-        return self._settings.engine if self._settings.attention in FAST_ATTENTIONS else "stock"
+        asked, attention = self._settings.engine, self._settings.attention
+        can = asked in self._adapter.engines and attention in FAST_ATTENTIONS
+        return asked if can else "stock"
 
     @property
     def model(self) -> Any:
@@ -133,9 +136,9 @@ class TransformersBackend:
         return self._rendered(prompt, num_clips)
 
     def num_input_tokens(self, request: Request) -> int:
-        """Text tokens and one per encoded audio frame."""
+        """Text tokens and those that stand for audio."""
         text = self.render(request.prompt, len(request.audio))
-        return self._num_text_tokens(text) + self._num_audio_tokens(request)
+        return self._adapter.num_input_tokens(text, request)
 
     def load(self) -> None:
         """Loads the weights onto the device in the chosen precision and drains it.
@@ -153,7 +156,10 @@ class TransformersBackend:
             with self._together():
                 self._ranks.let_load()
         model = load_model(
-            self._settings.model_path, self._settings.data_type, self._settings.attention
+            self._settings.model_path,
+            self._settings.data_type,
+            self._settings.attention,
+            self._adapter.model_class,
         )
         model.eval()
         self._num_parameters = sum(p.numel() for p in model.parameters())
@@ -168,8 +174,7 @@ class TransformersBackend:
                 f"{self._device.torch_name}: its memory does not hold the model's weights; "
                 "free some, or choose another device or --dtype"
             ) from error
-        self._encoder = only(model, "Qwen2AudioEncoder")
-        self._encoder.register_forward_pre_hook(self._note_encoder_batch, with_kwargs=True)
+        self._adapter.attach(model)
         self._engine.attach(model, self._ranks.agree if self._ranks else alone)
         self._model = model
         self._device.synchronize()
@@ -207,14 +212,14 @@ class TransformersBackend:
 
         asked = requests[0].generation
         clock = StageClock(self._device)
-        self._encoder_batches.clear()
+        self._adapter.begin_batch()
         clock.start(prepared.seconds if prepared else 0.0)
         ready = prepared or self.prepare(requests)
         limits = self._limits(asked)
         with self._together(), torch.inference_mode():
             if self._ranks:
                 self._ranks.ask(asked, self._engine.tensors(ready.inputs))
-            told = BatchText(self.processor.tokenizer, limits, on_text).step if on_text else None
+            told = self._text_of(limits, on_text).step if on_text else None
             rows = self._engine.generate(ready.inputs, limits, clock, told)
         replies = [_cut_at_end(row, limits) for row in rows.tokens.tolist()]
         clock.generated()
@@ -222,15 +227,12 @@ class TransformersBackend:
             replies, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         clock.decoded()
-        self._check_encoder_heard(sum(len(request.audio) for request in requests))
+        self._adapter.check_heard(sum(len(request.audio) for request in requests))
         timing = clock.times()
-        parts = zip(
-            replies,
-            decoded,
-            rows.not_finite.tolist(),
-            self._option_logits(rows.first_logits, asked.options),
-            strict=True,
-        )
+        counts = self._adapter.token_counts(ready.texts, requests, ready.inputs)
+        logits = self._option_logits(rows.first_logits, asked.options)
+        not_finite = rows.not_finite.tolist()
+        parts = zip(counts, replies, decoded, not_finite, logits, strict=True)
         return [
             self._response(request, input_text, _Reply(*part), timing)
             for request, input_text, part in zip(requests, ready.texts, parts, strict=True)
@@ -276,6 +278,7 @@ class TransformersBackend:
             "num_parameters": self._num_parameters,
             "attention": self.model.config._attn_implementation,
             "engine": self.engine,
+            "why_stock": model_folder.why_stock(self._settings.model_path),
             "tp": self._settings.tp,
             "sampling_rate_hz": self.sampling_rate_hz,
             "max_audio_s": self.max_audio_s,
@@ -283,20 +286,13 @@ class TransformersBackend:
 
     def work(self, requests: Sequence[Request], output_tokens: int) -> Mapping[str, StageWork]:
         """FLOPs and bytes by stage; see work.py."""
-        hop = self.processor.feature_extractor.hop_length
-        frames = [[-(-len(c.waveform) // hop) for c in request.audio] for request in requests]
         texts = [self.render(request.prompt, len(request.audio)) for request in requests]
-        shape = BatchShape(
-            frames=frames,
-            text_tokens=[self._num_text_tokens(text) for text in texts],
-            output_tokens=[output_tokens] * len(requests),
-        )
         fast = self.engine == "fast"
-        return batch_work(self.model.config, shape, self.model.dtype.itemsize, fast)
+        return self._adapter.work(self.model, texts, requests, output_tokens, fast)
 
     def close(self) -> None:
         """Drops the model; lets the other ranks end."""
-        self._model = self._encoder = None
+        self._model = None
         if self._ranks:
             self._ranks.leave()
             self._ranks = None
@@ -323,8 +319,8 @@ class TransformersBackend:
             sample_id=request.sample_id,
             text="" if bad else reply.text,
             input_text=input_text,
-            input_tokens=self.num_input_tokens(request),
-            audio_tokens=self._num_audio_tokens(request),
+            input_tokens=reply.input_counts[0],
+            audio_tokens=reply.input_counts[1],
             output_tokens=len(reply.tokens),
             finish_reason="" if bad else self._finish_reason(request.generation, reply.tokens),
             timing=timing,
@@ -359,37 +355,18 @@ class TransformersBackend:
         if not options:
             return [()] * len(logits)
         if options not in self._option_ids:
-            tokenizer = self.processor.tokenizer
-            self._option_ids[options] = [
-                [tokenizer(before + option)["input_ids"][0] for before in ("", " ")]
-                for option in options
-            ]
+            self._option_ids[options] = self._adapter.option_tokens(options)
+        if not self._option_ids[options]:
+            return [()] * len(logits)
         scores = logits[:, self._option_ids[options]].float().amax(dim=-1)
         return [tuple(row) for row in scores.tolist()]
 
-    def _num_audio_tokens(self, request: Request) -> int:
-        hop = self.processor.feature_extractor.hop_length
-        return sum(inputs.num_audio_tokens(len(clip.waveform), hop) for clip in request.audio)
+    def _text_of(self, limits: Limits, on_text: OnText) -> BatchText:
+        return BatchText(self.processor.tokenizer, limits, on_text, self._adapter.joins_text)
 
-    def _count_text_tokens(self, text: str) -> int:
-        ids = self.processor.tokenizer(text)["input_ids"]
-        return sum(token != self.audio_id for token in ids)
 
-    def _note_encoder_batch(
-        self, _encoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        features = args[0] if args else kwargs["input_features"]
-        self._encoder_batches.append(int(features.shape[0]))
-
-    def _check_encoder_heard(self, num_clips: int) -> None:
-        import transformers
-
-        if self._encoder_batches != [num_clips]:
-            raise ModelError(
-                f"transformers {transformers.__version__}: the audio encoder ran on "
-                f"{self._encoder_batches or 'no'} clips, the batch has {num_clips}; "
-                "replies would not be about the audio"
-            )
+def _adapter(path: Path, processor: Any) -> Adapter:
+    return Qwen2Audio(processor) if is_qwen2_audio(path) else NativeModel(path, processor)
 
 
 def _cut_at_end(tokens: list[int], limits: Limits) -> list[int]:

@@ -5,11 +5,11 @@ Both are greedy, both tell the same clock about the same stages, and both give t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
-from modeltest.backends.transformers import generation, inputs
+from modeltest.backends.transformers import generation
 from modeltest.backends.transformers.fast import (
     Agree,
     Batch,
@@ -17,12 +17,18 @@ from modeltest.backends.transformers.fast import (
     Limits,
     OnTokens,
     alone,
-    only,
 )
 from modeltest.backends.transformers.fast_inputs import BatchBuilder
 from modeltest.backends.transformers.stages import StageClock
+from modeltest.errors import ModelError
 from modeltest.protocols import Device
 from modeltest.records import Request
+
+Encode = Callable[[Sequence[str], Sequence[Request]], Mapping[str, Any]]
+"""Makes the processor's outputs of rendered texts and requests, and checks them."""
+Watch = Callable[[Any, Callable[[], None], Callable[[], None]], None]
+"""Given a model, has the first function called when its encoder starts, the second when it,
+projector included, is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +118,11 @@ class FastEngine:
 
 
 class StockEngine:
-    """The processor's features of 30 s per clip and `generate`, for reference."""
+    """The processor's own features and `generate`, for reference and for any architecture."""
 
-    def __init__(self, processor: Any, device: Device, pad_id: int) -> None:
-        self._processor = processor
+    def __init__(self, encode: Encode, watch: Watch, device: Device, pad_id: int) -> None:
+        self._encode = encode
+        self._watch = watch
         self._device_name = device.torch_name
         self._pad_id = pad_id
         self._model: Any = None
@@ -123,14 +130,13 @@ class StockEngine:
         self._clock: StageClock | None = None
 
     def attach(self, model: Any, agree: Agree = alone) -> None:
-        """Watches the encoder, whose start, and the projector, whose end is the stage's."""
+        """Watches the encoder."""
         self._model, self._agree = model, agree
-        only(model, "Qwen2AudioEncoder").register_forward_pre_hook(self._encodes)
-        only(model, "Qwen2AudioMultiModalProjector").register_forward_hook(self._projected)
+        self._watch(model, self._encodes, self._encoded)
 
     def prepare(self, texts: Sequence[str], requests: Sequence[Request]) -> Any:
         """The processor's own inputs, compared with what was asked for."""
-        return inputs.encode(self._processor, texts, requests)
+        return self._encode(texts, requests)
 
     def tensors(self, prepared: Any) -> Mapping[str, Any]:
         """The processor's outputs."""
@@ -148,8 +154,7 @@ class StockEngine:
         on_tokens: OnTokens | None = None,
     ) -> Rows:
         """Calls `generate` with every setting pinned."""
-        moved = {key: value.to(self._device_name) for key, value in prepared.items()}
-        moved["input_features"] = moved["input_features"].to(self._model.dtype)
+        moved = {key: self._moved(value) for key, value in prepared.items()}
         clock.features_done()
         self._clock = clock
         config = generation.generation_config(
@@ -170,12 +175,24 @@ class StockEngine:
             logits_processor=[watch],
             stopping_criteria=criteria,
         )
+        is_text = hasattr(rows, "shape")
+        if not is_text or not bool((rows[:, :num_input] == moved["input_ids"]).all()):
+            raise ModelError(
+                f"{type(self._model).__name__}'s `generate` does not go on behind the prompt; "
+                "it makes no text that could be read"
+            )
         return Rows(rows[:, num_input:], watch.not_finite, watch.first_logits)
 
-    def _encodes(self, *_ignored: Any) -> None:
+    def _moved(self, value: Any) -> Any:
+        if not hasattr(value, "is_floating_point"):
+            return value
+        moved = value.to(self._device_name)
+        return moved.to(self._model.dtype) if moved.is_floating_point() else moved
+
+    def _encodes(self) -> None:
         if self._clock is not None:
             self._clock.encoder_starts()
 
-    def _projected(self, *_ignored: Any) -> None:
+    def _encoded(self) -> None:
         if self._clock is not None:
             self._clock.encoder_done()

@@ -8,7 +8,7 @@ on the hub, and some tokenizers read pickles.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ _REFUSED_KEYS = frozenset(
     }
 )  # fmt: skip
 _REFUSED_FILES = ("adapter_config.json", "audio_tokenizer_config.json", "custom_generate")
-_CLASSES = {
+QWEN2_AUDIO_CLASSES: Mapping[str, Collection[str]] = {
     "processor_class": {"Qwen2AudioProcessor"},
     "feature_extractor_type": {"WhisperFeatureExtractor"},
     "tokenizer_class": {
@@ -44,17 +44,27 @@ def refuse_foreign_code(folder: Path) -> None:
     for name in _REFUSED_FILES:
         if (folder / name).exists():
             raise ModelError(f"{folder / name}: makes transformers load more than this folder")
-    for file in sorted(folder.glob("*.json")):
-        if file.name in _VOCABULARIES or file.name.endswith(".index.json"):
-            continue
-        for key, value in _settings(read_json(file)):
-            if key in _REFUSED_KEYS:
-                raise ModelError(f"{file}: sets {key!r}; {_NEVER}")
-            if "implementation" in key and any(mark in str(value) for mark in "/:|"):
-                raise ModelError(f"{file}: {key!r} names a kernel to download; {_NEVER}")
-            if value is not None and key in _CLASSES and value not in _CLASSES[key]:
-                known = ", ".join(sorted(_CLASSES[key]))
-                raise ModelError(f"{file}: {key!r} is {value!r}; supported: {known}")
+    for file, key, value in _all_settings(folder):
+        if key in _REFUSED_KEYS:
+            raise ModelError(f"{file}: sets {key!r}; {_NEVER}")
+        if "implementation" in key and any(mark in str(value) for mark in "/:|"):
+            raise ModelError(f"{file}: {key!r} names a kernel to download; {_NEVER}")
+
+
+def refuse_other_classes(folder: Path, classes: Mapping[str, Collection[str]]) -> None:
+    """Makes sure that a checkpoint's files name no other classes than these.
+
+    Args:
+        folder: The checkpoint.
+        classes: Per key the class names that it may have, anywhere in the JSON files.
+
+    Raises:
+        ModelError: With file and key.
+    """
+    for file, key, value in _all_settings(folder):
+        if value is not None and key in classes and value not in classes[key]:
+            known = ", ".join(sorted(classes[key])) or "none"
+            raise ModelError(f"{file}: {key!r} is {value!r}; supported: {known}")
 
 
 def read_json(file: Path) -> Any:
@@ -69,6 +79,12 @@ def read_json(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{file}: cannot be read as JSON ({error}); download it again") from error
+
+
+def _all_settings(folder: Path) -> Iterator[tuple[Path, str, Any]]:
+    for file in sorted(folder.glob("*.json")):
+        if file.name not in _VOCABULARIES and not file.name.endswith(".index.json"):
+            yield from ((file, key, value) for key, value in _settings(read_json(file)))
 
 
 def _settings(content: Any) -> Iterator[tuple[str, Any]]:

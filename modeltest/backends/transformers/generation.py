@@ -13,6 +13,7 @@ from typing import Any
 
 from modeltest.backends.transformers.fast import Agree, Limits, OnTokens
 from modeltest.backends.transformers.stages import StageClock
+from modeltest.errors import ModelError
 
 
 def pinned_settings(max_new_tokens: int, eos: Sequence[int], pad: int) -> dict[str, Any]:
@@ -46,10 +47,16 @@ def generation_config(settings: dict[str, Any]) -> Any:
 
 
 def eos_token_ids(checkpoint_config: Any, tokenizer: Any) -> list[int]:
-    """The ids that end a reply: the checkpoint's list, else the tokenizer's one."""
+    """The ids that end a reply: the checkpoint's list, else the tokenizer's one.
+
+    Raises:
+        ModelError: Neither has one.
+    """
     eos = getattr(checkpoint_config, "eos_token_id", None)
     if eos is None:
         eos = tokenizer.eos_token_id
+    if eos is None:
+        raise ModelError("neither generation_config.json nor the tokenizer names an end token")
     return sorted(eos) if isinstance(eos, (list, tuple)) else [int(eos)]
 
 

@@ -32,7 +32,7 @@ def render(processor: Any, prompt: Prompt, num_clips: int) -> str:
             or a raw prompt has earlier turns.
         ModelError: The checkpoint's chat template fails, hangs or makes too much text.
     """
-    text = _raw(prompt) if prompt.format == "raw" else _chat(processor, prompt, num_clips)
+    text = _raw(prompt) if prompt.format == "raw" else chat_text(processor, prompt, num_clips)
     if text.count(AUDIO_TOKEN) != num_clips:
         raise SettingsError(
             f"the prompt holds {text.count(AUDIO_TOKEN)} audio tokens for {num_clips} clips; "
@@ -47,17 +47,30 @@ def _raw(prompt: Prompt) -> str:
     return prompt.text.replace(AUDIO_PLACEHOLDER, AUDIO_TAGS)
 
 
-def _chat(processor: Any, prompt: Prompt, num_clips: int) -> str:
+def chat_text(processor: Any, prompt: Prompt, num_clips: int, inline_token: str = "") -> str:
+    """A conversation as the checkpoint's chat template renders it.
+
+    Args:
+        processor: Of the checkpoint.
+        prompt: In the chat format.
+        num_clips: Clips of all turns.
+        inline_token: For templates that take texts alone: the audio token, which is put in
+            front of a question once for each clip.
+
+    Raises:
+        SettingsError: A question holds a control token.
+        ModelError: The template fails, hangs or makes too much text.
+    """
     added = processor.tokenizer.added_tokens_decoder.values()
     control = [token.content for token in added if token.special]
     conversation: list[dict[str, Any]] = []
     for turn in prompt.turns:
         conversation += [
-            _question(turn.text, turn.num_clips, control),
+            _question(turn.text, turn.num_clips, control, inline_token),
             {"role": "assistant", "content": _spaced_out(turn.reply, control)},
         ]
     num_left = num_clips - sum(turn.num_clips for turn in prompt.turns)
-    conversation.append(_question(prompt.text, num_left, control))
+    conversation.append(_question(prompt.text, num_left, control, inline_token))
     return render_bounded(
         lambda: str(
             processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
@@ -65,11 +78,15 @@ def _chat(processor: Any, prompt: Prompt, num_clips: int) -> str:
     )
 
 
-def _question(text: str, num_clips: int, control: Sequence[str]) -> dict[str, Any]:
+def _question(
+    text: str, num_clips: int, control: Sequence[str], inline_token: str
+) -> dict[str, Any]:
     """A user's message: clips, then text."""
     for token in control:
         if token in text:
             raise SettingsError(f"the question holds {token}, a control token; leave it out")
+    if inline_token:
+        return {"role": "user", "content": inline_token * num_clips + text}
     clips = [{"type": "audio", "audio_url": "clip"} for _ in range(num_clips)]
     return {"role": "user", "content": [*clips, {"type": "text", "text": text}]}
 

@@ -10,20 +10,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from modeltest.backends.transformers.architecture import QWEN2_AUDIO
 from modeltest.errors import ModelError, one_line
 
 _TORCH_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
 def load_processor(path: Path) -> Any:
-    """The checkpoint's Qwen2AudioProcessor.
+    """The checkpoint's processor.
 
     Raises:
         ModelError: Its files cannot be used.
     """
     import transformers
 
-    with _named_failures(f"{path}: the processor's files cannot be used"):
+    with named_failures(f"{path}: the processor's files cannot be used"):
         processor = transformers.AutoProcessor.from_pretrained(
             path, local_files_only=True, trust_remote_code=False
         )
@@ -43,7 +44,7 @@ def load_generation_config(path: Path) -> Any:
     file = path / "generation_config.json"
     if not file.is_file():
         return None
-    with _named_failures(f"{file} cannot be used"):
+    with named_failures(f"{file} cannot be used"):
         return transformers.GenerationConfig.from_pretrained(path, local_files_only=True)
 
 
@@ -55,19 +56,20 @@ def load_config(path: Path) -> Any:
     """
     import transformers
 
-    with _named_failures(f"{path / 'config.json'} cannot be used"):
+    with named_failures(f"{path / 'config.json'} cannot be used"):
         return transformers.AutoConfig.from_pretrained(
             path, local_files_only=True, trust_remote_code=False
         )
 
 
-def load_model(path: Path, data_type: str, attention: str) -> Any:
+def load_model(path: Path, data_type: str, attention: str, model_class: str) -> Any:
     """The model on the host, every weight from the checkpoint.
 
     Args:
         path: The checkpoint's folder.
         data_type: `bf16`, `fp16` or `fp32`.
         attention: `sdpa`, `eager` or `flash_attention_2`.
+        model_class: The class of transformers that loads it; an Auto class will do.
 
     Raises:
         ModelError: It cannot be loaded, or weights are missing or have another shape.
@@ -78,13 +80,13 @@ def load_model(path: Path, data_type: str, attention: str) -> Any:
     transformers.utils.logging.disable_progress_bar()
     release = tuple(int(part) for part in transformers.__version__.split(".")[:2])
     dtype_keyword = "dtype" if release >= (4, 56) else "torch_dtype"
-    if attention == "flash_attention_2" and release < (5, 0):
+    if attention == "flash_attention_2" and model_class == QWEN2_AUDIO and release < (5, 0):
         raise ModelError(
             f"transformers {transformers.__version__} gives the audio encoder a mask that "
             "flash_attention_2 misreads; use sdpa or eager, or transformers 5"
         )
-    with _named_failures(f"{path}: the model cannot be loaded"):
-        model, report = transformers.Qwen2AudioForConditionalGeneration.from_pretrained(
+    with named_failures(f"{path}: the model cannot be loaded"):
+        model, report = getattr(transformers, model_class).from_pretrained(
             path,
             attn_implementation=attention,
             use_safetensors=True,
@@ -98,7 +100,7 @@ def load_model(path: Path, data_type: str, attention: str) -> Any:
 
 
 @contextmanager
-def _named_failures(what: str) -> Iterator[None]:
+def named_failures(what: str) -> Iterator[None]:
     """Turns what transformers raises on broken files into one line."""
     try:
         yield

@@ -7,16 +7,23 @@ import json
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from modeltest.backends.transformers.architecture import (
+    is_qwen2_audio,
+    native,
+    short_name,
+)
 from modeltest.backends.transformers.foreign_code import (
     MAX_JSON_BYTES,
+    QWEN2_AUDIO_CLASSES,
     read_json,
     refuse_foreign_code,
+    refuse_other_classes,
 )
 from modeltest.errors import ModelError, one_line
 
-ARCHITECTURES = ("Qwen2AudioForConditionalGeneration",)
 _MAX_HEADER_BYTES = 100 * 1024 * 1024  # the limit of the safetensors format itself
-_NEEDED_FILES = ("config.json", "preprocessor_config.json", "tokenizer_config.json")
+_NEEDED_FILES = ("config.json", "tokenizer_config.json")
+_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 _BLOCK_BYTES = 4096
 _NUM_BLOCKS = 64
 _INDEX_FILE = "model.safetensors.index.json"
@@ -33,13 +40,24 @@ def check_model_folder(path: Path | None, where: str) -> Path:
         The folder.
 
     Raises:
-        ModelError: Unset, missing, incomplete, without safetensors, of another
-            architecture, or with code of its own; one line each.
+        ModelError: Unset, missing, incomplete, without safetensors, of an architecture that
+            transformers does not know, or with code of its own; one line each.
     """
     try:
         return _checked(path)
     except ModelError as error:
         raise ModelError(one_line(f"{where}: {error}")) from error
+
+
+def why_stock(path: Path) -> str:
+    """Why the fast engine cannot run a checkpoint, or empty where it can.
+
+    Raises:
+        ModelError: `config.json` cannot be used.
+    """
+    if is_qwen2_audio(path):
+        return ""
+    return f"the fast engine is for Qwen2-Audio, this is {short_name(path)}"
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -118,8 +136,7 @@ def _checked(path: Path | None) -> Path:
     for name in _NEEDED_FILES:
         if not (path / name).is_file():
             raise ModelError(f"model_path {path} has no {name}; give the checkpoint's folder")
-    _check_config(path / "config.json")
-    refuse_foreign_code(path)
+    _check_architecture(path)
     if not weight_files(path):
         raise ModelError(
             f"model_path {path} has no *.safetensors; other weight formats can run code when "
@@ -129,14 +146,15 @@ def _checked(path: Path | None) -> Path:
     return path
 
 
-def _check_config(file: Path) -> None:
-    config = _read_json(file)
-    architectures = config.get("architectures")
-    if not isinstance(architectures, list) or not any(a in architectures for a in ARCHITECTURES):
-        raise ModelError(
-            f"{file}: architecture {architectures} is not supported; "
-            f"supported: {', '.join(ARCHITECTURES)}"
-        )
+def _check_architecture(path: Path) -> None:
+    """Looks for foreign code before transformers, if it has to be asked, is imported."""
+    is_own = is_qwen2_audio(path)
+    # transformers 5 puts the feature extractor's settings among the processor's.
+    readable = _PROCESSOR_FILES[: 1 if is_own else 2]
+    if not any((path / name).is_file() for name in readable):
+        raise ModelError(f"model_path {path} has no {readable[0]}; give the checkpoint's folder")
+    refuse_foreign_code(path)
+    refuse_other_classes(path, QWEN2_AUDIO_CLASSES if is_own else native(path).classes)
 
 
 def _check_weights(path: Path) -> None:

@@ -15,7 +15,8 @@ class StageClock:
     """Times the stages of one batch.
 
     The methods are called in the order of the stages; `token_done` once per new token, the
-    first of which ends the prefill.
+    first of which ends the prefill. Where nothing tells of the encoder, neither its time nor
+    the prefill's is known.
     """
 
     def __init__(self, device: Device) -> None:
@@ -39,8 +40,12 @@ class StageClock:
         self._mark("features")
 
     def encoder_starts(self) -> None:
-        """The encoder runs now; needed only where something lies between it and the features."""
-        self._mark("encoder_start")
+        """The encoder runs now; needed only where something lies between it and the features.
+
+        An encoder that runs several times began with the first of them.
+        """
+        if "encoder_start" not in self._marks:
+            self._mark("encoder_start")
 
     def encoder_done(self) -> None:
         """Encoder and projector ran."""
@@ -63,13 +68,18 @@ class StageClock:
         self._device.synchronize()
         first, *later = self._tokens
         encoder_start = "encoder_start" if "encoder_start" in self._marks else "features"
+        knows_encoder = "encoder" in self._marks
         steps = zip((first, *later[:-1]), later, strict=True) if later else ()
         return Timing(
             e2e_s=self._earlier_s + self._between("start", "decoded"),
             stages=StageTimes(
                 feature_s=self._earlier_s + self._between("start", "features"),
-                encoder_s=self._between(encoder_start, "encoder"),
-                prefill_s=self._device.seconds_between(self._marks["encoder"], first),
+                encoder_s=self._between(encoder_start, "encoder") if knows_encoder else None,
+                prefill_s=(
+                    self._device.seconds_between(self._marks["encoder"], first)
+                    if knows_encoder
+                    else None
+                ),
                 ttft_s=self._earlier_s + self._device.seconds_between(self._marks["start"], first),
                 step_s=tuple(self._device.seconds_between(a, b) for a, b in steps),
                 detokenize_s=self._between("generated", "decoded"),

@@ -17,13 +17,17 @@ _REPLACEMENT = "\ufffd"
 class ReplyText:
     """One reply. Its pieces add up to the text of all its tokens, special tokens left out."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, joins: bool = True) -> None:
         """Begins.
 
         Args:
-            tokenizer: Byte-level, so that the texts of whole characters can be joined.
+            tokenizer: Of the model.
+            joins: It is byte-level, so that the texts of whole characters can be joined. Of
+                any other the text is made anew with each token: the first token of a text
+                loses a space that it keeps further on.
         """
         self._tokenizer = tokenizer
+        self._joins = joins
         self._open: list[int] = []
         self._num_shown = 0
 
@@ -34,7 +38,7 @@ class ReplyText:
         # A character that is not whole yet looks like one that cannot be decoded.
         certain = text.rstrip(_REPLACEMENT)
         piece = certain[self._num_shown :]
-        if certain == text:
+        if certain == text and self._joins:
             self._open, self._num_shown = [], 0
         else:
             self._num_shown = len(certain)
@@ -57,17 +61,19 @@ class ReplyText:
 class BatchText:
     """Tells of the replies of a batch, step by step."""
 
-    def __init__(self, tokenizer: Any, limits: Limits, on_text: OnText) -> None:
+    def __init__(self, tokenizer: Any, limits: Limits, on_text: OnText, joins: bool = True) -> None:
         """Begins.
 
         Args:
             tokenizer: See `ReplyText`.
             limits: When the replies end.
             on_text: Told of every piece that is not empty.
+            joins: See `ReplyText`.
         """
         self._tokenizer = tokenizer
         self._limits = limits
         self._on_text = on_text
+        self._joins = joins
         self._replies: list[ReplyText] = []
         self._tokens: list[list[int]] = []
         self._running: list[int] = []
@@ -81,7 +87,7 @@ class BatchText:
         """
         chosen = tokens.tolist()
         if not self._replies:
-            self._replies = [ReplyText(self._tokenizer) for _ in chosen]
+            self._replies = [ReplyText(self._tokenizer, self._joins) for _ in chosen]
             self._tokens = [[] for _ in chosen]
             self._running = list(range(len(chosen)))
         broken = not_finite.tolist()

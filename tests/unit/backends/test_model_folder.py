@@ -9,6 +9,7 @@ from modeltest.backends.transformers.model_folder import (
     check_model_folder,
     fingerprint,
     weight_files,
+    why_stock,
 )
 from modeltest.errors import ModelError
 
@@ -87,6 +88,9 @@ def test_a_file_that_every_checkpoint_has_is_missed_by_name(folder, name):
         {"architectures": "Qwen2AudioForConditionalGeneration"},
         {"architectures": []},
         {"model_type": "qwen2_audio"},
+        # A text model, and a class that does not make text, of those that transformers knows.
+        {"architectures": ["LlamaForCausalLM"], "model_type": "llama"},
+        {"architectures": ["WhisperForAudioClassification"], "model_type": "whisper"},
     ],
 )
 def test_another_architecture_is_named_beside_the_supported(folder, config):
@@ -95,6 +99,74 @@ def test_another_architecture_is_named_beside_the_supported(folder, config):
     assert str(folder / "config.json") in message
     assert str(config.get("architectures")) in message
     assert "supported: Qwen2AudioForConditionalGeneration" in message
+
+
+def as_whisper(folder):
+    """An architecture that every release of transformers knows, as files alone."""
+    config = {"architectures": ["WhisperForConditionalGeneration"], "model_type": "whisper"}
+    (folder / "config.json").write_text(json.dumps(config))
+    extractor = {"feature_extractor_type": "WhisperFeatureExtractor"}
+    (folder / "preprocessor_config.json").write_text(json.dumps(extractor))
+
+
+def test_another_architecture_that_transformers_knows_is_accepted(folder):
+    as_whisper(folder)
+    assert check_model_folder(folder, WHERE) == folder
+    assert why_stock(folder) == "the fast engine is for Qwen2-Audio, this is Whisper"
+
+
+def test_a_feature_extractor_among_the_processors_settings(folder):
+    """As transformers 5 saves it."""
+    as_whisper(folder)
+    content = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").unlink()
+    (folder / "processor_config.json").write_text(json.dumps({"feature_extractor": content}))
+    assert check_model_folder(folder, WHERE) == folder
+    (folder / "processor_config.json").write_text("{}")
+    assert "is not supported" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("processor_config.json", "processor_class", "Qwen2AudioProcessor"),
+        ("preprocessor_config.json", "feature_extractor_type", "EvilExtractor"),
+        ("tokenizer_config.json", "tokenizer_class", "TransfoXLTokenizer"),
+        ("tokenizer_config.json", "tokenizer_class", "WhisperTokenizerOfMine"),
+    ],
+)
+def test_classes_that_are_not_the_architectures_are_refused(folder, name, key, value):
+    as_whisper(folder)
+    (folder / name).write_text(json.dumps({key: value}))
+    assert f"{name}: '{key}' is '{value}'; supported: " in refusal(folder)
+
+
+@pytest.mark.parametrize("key", ["auto_map", "trust_remote_code"])
+def test_code_of_another_architecture_is_refused(folder, key):
+    as_whisper(folder)
+    config = json.loads((folder / "config.json").read_text())
+    value = {"AutoModel": "modeling_evil.Evil"}
+    (folder / "config.json").write_text(json.dumps({**config, key: value}))
+    assert f"config.json: sets '{key}'; modeltest never runs code" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("saved_with", "needs"),
+    [({"transformers_version": "99.1.0"}, "transformers 99.1.0 or newer"), ({}, "a newer release")],
+)
+def test_an_architecture_of_a_later_release_is_named_with_what_it_needs(folder, saved_with, needs):
+    import transformers
+
+    config = {
+        "architectures": ["TomorrowForConditionalGeneration"],
+        "model_type": "tomorrow",
+        **saved_with,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    assert (
+        f"transformers {transformers.__version__} does not know architecture "
+        f"TomorrowForConditionalGeneration; it needs {needs}"
+    ) in refusal(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"text"', b"\xff\xfe"])
