@@ -58,18 +58,38 @@ def model_warnings(settings: ModelSettings) -> tuple[str, ...]:
     return (f"engine stock: {why}",) if why else ()
 
 
+def is_another_architecture(settings: ModelSettings) -> bool:
+    """Whether only transformers knows a checked model's modules, and not modeltest."""
+    return bool(_why_stock(settings))
+
+
 def refuse_parity(settings: ModelSettings) -> None:
     """Makes sure that a checked model has stages that parity can compare, or is a service's.
 
     Raises:
         ModelError: Nobody knows its stages.
     """
-    if _why_stock(settings):
-        name = short_name(settings.model_path) if settings.model_path else ""
+    if is_another_architecture(settings):
         raise ModelError(
-            f"parity compares the stages of Qwen2-Audio, this is {name}; evaluate it twice and "
-            "take modeltest compare"
+            f"parity compares the stages of Qwen2-Audio, this is {_name(settings)}; evaluate it "
+            "twice and take modeltest compare"
         )
+
+
+def refuse_ranks(settings: ModelSettings, tp: int) -> None:
+    """Makes sure that a checked model can be split over ranks, or that there is one only.
+
+    Raises:
+        ModelError: Nobody knows which of its parts could.
+    """
+    if tp > 1 and is_another_architecture(settings):
+        raise ModelError(
+            f"--tp {tp} splits Qwen2-Audio's layers, this is {_name(settings)}; leave it out"
+        )
+
+
+def _name(settings: ModelSettings) -> str:
+    return short_name(settings.model_path) if settings.model_path else ""
 
 
 def _why_stock(settings: ModelSettings) -> str:
@@ -113,6 +133,7 @@ def make_backend(
 
     if settings.model_path is None:
         raise ModelError("model_path is not set")
+    refuse_ranks(settings, tp)
     chosen = TransformersSettings(
         settings.model_path, settings.data_type, settings.attention, settings.engine, seed, tp
     )

@@ -11,6 +11,7 @@ from modeltest.cli.options import DEVICES, add_settings_options
 from modeltest.errors import ModeltestError
 
 if TYPE_CHECKING:
+    from modeltest.records import Prompt
     from modeltest.settings.schema import ModelSettings
 
 HELP = "check settings, data and this machine without loading the weights"
@@ -93,10 +94,46 @@ def _model(options: argparse.Namespace) -> Iterator[Finding]:
         yield Finding("model", "warning", warning)
     if model.settings.is_service:
         yield _service(model.settings)
+    _refuse_unaskable(model.settings, options)
     folder = model.settings.model_path
     if folder is not None:
         num_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
         yield Finding("weights", "ok", f"{folder}, {num_bytes / 1e9:.3g} GB of safetensors")
+
+
+def _refuse_unaskable(settings: ModelSettings, options: argparse.Namespace) -> None:
+    """Of another architecture, what transformers alone can tell; of Qwen2-Audio the files do.
+
+    Raises:
+        ModeltestError: It cannot be run here, or not be asked what the task asks.
+    """
+    from modeltest.backends.factory import is_another_architecture, make_backend
+    from modeltest.devices.factory import choose, make_device
+
+    if not is_another_architecture(settings):  # importing transformers takes seconds
+        return
+    try:
+        backend = make_backend(settings, 0, make_device(choose("cpu")))
+    except (ImportError, OSError):  # torch's or transformers', of which other rows tell
+        return
+    prompt = _prompt(options)
+    if prompt is not None:
+        backend.render(prompt, 1)
+
+
+def _prompt(options: argparse.Namespace) -> Prompt | None:
+    """The task's; None without a task, or where its own rows say what is wrong with it."""
+    from modeltest.settings.load import load_task, split_overrides
+    from modeltest.tasks.factory import make_task
+
+    if not options.task:
+        return None
+    _, overrides = split_overrides(options.overrides)
+    try:
+        task = load_task(options.task, overrides, options.config_dir)
+    except ModeltestError:
+        return None
+    return make_task(task.name, task.settings).prompt()
 
 
 def _service(settings: ModelSettings) -> Finding:

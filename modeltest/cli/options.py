@@ -63,8 +63,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine",
         choices=("fast", "stock"),
-        help="stock: transformers' own generate on 30 s per clip, for reference "
-        "(default: the model file's)",
+        help="stock: the processor's own features and transformers' generate, for reference and "
+        "for other architectures than Qwen2-Audio (default: the model file's)",
     )
     add_settings_options(parser)
 

@@ -321,12 +321,13 @@ def _settle(
     models: list[Loaded[ModelSettings] | None], words: tuple[argparse.Namespace | None, ...]
 ) -> tuple[_Settled | None, _Settled | None]:
     """Checks model folders, then devices, an NPU's first: its driver cannot come later."""
+    models = [model and checked_model(model) for model in models]
     choices: list[Choice | None] = []
     for model, options in zip(models, words, strict=True):
         if model is None or options is None:
             choices.append(None)
             continue
-        refuse_parity(checked_model(model).settings)
+        refuse_parity(model.settings)
         if model.settings.is_service:
             refuse_local_options(options)
         choices.append(choose_for(model.settings, options.device))

@@ -122,7 +122,7 @@ def execute(options: argparse.Namespace) -> int:
     _require_extra()
     import asyncio
 
-    from modeltest.backends.factory import checked_model, make_backend
+    from modeltest.backends.factory import checked_model, make_backend, model_warnings
     from modeltest.cli.options import load_model_settings
     from modeltest.devices.factory import choose, make_device
     from modeltest.runner.recovery import load
@@ -136,6 +136,8 @@ def execute(options: argparse.Namespace) -> int:
             "a model that runs in this process"
         )
     model = checked_model(model)
+    for warning in model_warnings(model.settings):
+        _say(f"warning: {warning}")
     key = _key(options.api_key_env)
     allowance = parse_allowance(options.allow_media)
     with listening_socket(options.host, options.port) as bound:
@@ -210,7 +212,7 @@ def _say_ready(setup: _Setup) -> None:
 
     settings, url = setup.model.settings, url_of(setup.bound)
     _say(
-        f"serving {setup.model.name} on {url} ({setup.device.torch_name}, {settings.data_type}, "
+        f"serving {setup.model.name} on {url} ({setup.device.torch_name}, {settings.in_words}, "
         f"batches of up to {settings.batch_size}{_media(setup.allowance)}); what it understands: "
         f"{url}/openapi.json"
     )

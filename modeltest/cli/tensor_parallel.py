@@ -91,7 +91,7 @@ def other_role(options: argparse.Namespace) -> int | None:
         options.tp = 1 if options.tp == AUTO else options.tp
         return None
     if options.tp == AUTO:
-        options.tp = _own_size(options)
+        options.tp = _own_size(options, settings)
     if options.tp == 1 or options.dry_run:
         return None
     rank = os.environ.get("RANK")
@@ -184,12 +184,16 @@ def announce(run_folder: Path) -> None:
         os.close(int(pipe))
 
 
-def _own_size(options: argparse.Namespace) -> int:
+def _own_size(options: argparse.Namespace, settings: ModelSettings) -> int:
     """`--tp auto`: as a resumed run was begun, else all visible devices of the kind chosen.
 
     Raises:
         ModeltestError: No model can be split over so many, or none can be had.
     """
+    from modeltest.backends.factory import is_another_architecture
+
+    if is_another_architecture(settings):
+        return 1
     if "RANK" in os.environ:
         raise UsageError(
             f"--tp {AUTO}, but RANK={one_line(os.environ['RANK'])} in the environment; give --tp "
@@ -284,12 +288,14 @@ def _choice_of_rank_0(size: int) -> Choice:
 
 def _checked_model(options: argparse.Namespace) -> ModelSettings:
     """What is wrong is said before devices are asked and before a library reads the checkpoint."""
-    from modeltest.backends.factory import checked_model
+    from modeltest.backends.factory import checked_model, refuse_ranks
     from modeltest.cli.options import load_settings
 
     model, _ = load_settings(options)
-    model = checked_model(model)
-    return model.settings
+    settings = checked_model(model).settings
+    if options.tp != AUTO:
+        refuse_ranks(settings, options.tp)
+    return settings
 
 
 def _follow(options: argparse.Namespace, settings: ModelSettings) -> int:

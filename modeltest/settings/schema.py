@@ -59,8 +59,9 @@ class ModelSettings(Strict):
         model_path: Folder of the checkpoint (config.json, safetensors, processor files).
         data_type: Precision of weights and activations.
         attention: Attention implementation of transformers.
-        engine: `fast` encodes the batch's longest clip only, which is exact; `stock` encodes
-            30 s for every clip as transformers' `generate` does, for reference.
+        engine: `fast` encodes the batch's longest clip only, which is exact; `stock` is the
+            processor's own features and transformers' `generate`, for reference and for
+            architectures that the fast one does not know.
         batch_size: Requests per call of the backend unless `--bs` says otherwise.
         mm_model: Settings of the multimodal part.
         service: The kind of service, which decides how requests are spelled.

@@ -27,9 +27,17 @@ def model(tmp_path_factory) -> Path:
 
 
 def test_a_check_says_which_engine_and_why(modeltest, model, tmp_path):
-    done = modeltest(tmp_path, "check", "vocalsound_mini", str(model), "--device", "cpu")
+    asked = ("check", "vocalsound_mini", str(model), "--device", "cpu")
+    done = modeltest(tmp_path, *asked, *IN_CHAT)
     assert done.code == 0, done.err
     assert WHY in " ".join(done.out.split())
+
+
+def test_a_check_finds_what_a_run_would_refuse(modeltest, model, tmp_path):
+    done = modeltest(tmp_path, "check", "vocalsound_mini", str(model), "--device", "cpu")
+    assert done.code == 2
+    assert "or add --set task.prompt_format=chat" in " ".join(done.out.split())
+    assert "Traceback" not in done.err
 
 
 def test_a_run_says_which_engine_and_why(modeltest, model, tmp_path):

@@ -4,6 +4,7 @@ Replies are compared with a plain loop of transformers: processor, `generate`, d
 """
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -20,6 +21,7 @@ from modeltest.backends.transformers.native import NativeModel
 from modeltest.devices.cpu import CpuDevice
 from modeltest.errors import ModelError, SettingsError
 from modeltest.records import Audio, AudioSource, Generation, Prompt, Request, Turn
+from modeltest.runner.recovery import generate_surviving
 from modeltest.settings.load import load_model
 
 QUESTION = "Which sound is it? A: Sigh, B: Cough"
@@ -149,7 +151,6 @@ def test_it_says_which_engine_and_why(name, loaded, checkpoints):
     assert backend.engine == "stock"
     assert backend.identity(False)["engine"] == "stock"
     assert backend.facts()["engine"] == "stock"
-    assert backend.facts()["why_stock"] == f"the fast engine is for Qwen2-Audio, this is {name}"
     model = checked_model(load_model("qwen2_audio", [f"model_path={checkpoints[name]}"]))
     assert model.settings.engine == "stock"
     assert "engine stock" in model.settings.in_words
@@ -294,23 +295,26 @@ def test_audio_that_does_not_arrive_is_noticed(name, loaded, mini_clips, monkeyp
         monkeypatch.setattr(processor.__class__, "__call__", changed)
 
     monkeypatch.setattr(adapter, "_keyword", "audio")
-    for what, message in (
-        (lambda made: made.pop("input_features"), "dropped audio: 2 clips in, 0 out"),
+    for what, kind, message in (
+        (lambda made: made.pop("input_features"), ModelError, "audio: 2 clips in, 0 out"),
         (
             lambda made: made.update(input_features=made["input_features"][:1]),
+            ValueError,
             "dropped audio: 2 clips in, 1 out",
         ),
         (
             lambda made: made.update(input_ids=torch.zeros_like(made["input_ids"]) + 9),
+            ValueError,
             r"made \[0, 0\] audio tokens",
         ),
         (
-            lambda made: made.update(attention_mask=made["attention_mask"].flip(-1)),
-            "padded on the right|audio tokens",
+            lambda made: made["attention_mask"][:, -1:].zero_(),
+            ModelError,
+            "padded on the right",
         ),
     ):
         change(what)
-        with pytest.raises(ModelError, match=message):
+        with pytest.raises(kind, match=message):
             backend.generate(requests)
 
 
@@ -334,7 +338,31 @@ def test_two_clips_at_once_are_one_line_where_the_processor_takes_one(name, load
     one, two = requests_about(backend, mini_clips[:2])
     both = dataclasses.replace(one, audio=(*one.audio, *two.audio))
     with pytest.raises(ModelError, match="cannot be asked about 2 clips"):
-        backend.generate([both])
+        backend.num_input_tokens(both)
+
+
+@known
+def test_a_clip_that_the_processor_refuses_is_its_samples_error(
+    name, loaded, mini_clips, monkeypatch
+):
+    backend, splits = loaded(name), []
+    requests = requests_about(backend, mini_clips[:3])
+    bad = requests[1].audio[0].waveform
+    real = backend.processor.__class__.__call__
+
+    def refusing(self, *args, **kwargs):
+        if any(clip is bad for clip in kwargs[backend._adapter._keyword]):
+            raise RuntimeError("a bad clip")
+        return real(self, *args, **kwargs)
+
+    expected = [backend.generate([request])[0].text for request in (requests[0], requests[2])]
+    monkeypatch.setattr(backend.processor.__class__, "__call__", refusing)
+    replies = generate_surviving(
+        backend, CpuDevice(), requests, lambda size, why: splits.append((size, why))
+    )
+    assert [reply.error for reply in replies] == ["", "RuntimeError: a bad clip", ""]
+    assert [replies[0].text, replies[2].text] == expected
+    assert splits == [(3, "RuntimeError: a bad clip"), (2, "RuntimeError: a bad clip")]
 
 
 @known
@@ -351,6 +379,30 @@ def test_pickles_and_code_beside_the_weights_are_never_read(name, checkpoints, t
     change_json(path / "config.json", auto_map={"AutoModel": f"modeling_{name.lower()}.Model"})
     with pytest.raises(ModelError, match="never runs code that a checkpoint brings"):
         check_model_folder(path, "here")
+
+
+@known
+def test_a_foreign_class_is_refused_before_the_processor_is_read(checkpoints, tmp_path):
+    path = tmp_path / "mixed"
+    shutil.copytree(checkpoints["AudioFlamingo3"], path)
+    change_json(path / "tokenizer_config.json", tokenizer_class="TransfoXLTokenizer")
+    with pytest.raises(ModelError, match="'tokenizer_class' is 'TransfoXLTokenizer'; supported"):
+        TransformersBackend(TransformersSettings(path, "fp32", "sdpa"), CpuDevice())
+
+
+@known
+def test_end_tokens_are_those_that_transformers_takes(name, checkpoints, tmp_path):
+    path = tmp_path / "without generation settings"
+    shutil.copytree(checkpoints[name], path)
+    settings = TransformersSettings(path, "fp32", "sdpa")
+    change_json(path / "generation_config.json", eos_token_id=[11, 12])
+    assert TransformersBackend(settings, CpuDevice())._eos == [11, 12]
+    (path / "generation_config.json").unlink()
+    text = json.loads((path / "config.json").read_text())["text_config"]
+    change_json(path / "config.json", text_config={**text, "eos_token_id": 9})
+    model_class = getattr(transformers, f"{name}ForConditionalGeneration")
+    assert model_class.from_pretrained(path).generation_config.eos_token_id == 9
+    assert TransformersBackend(settings, CpuDevice())._eos == [9]
 
 
 @known

@@ -108,6 +108,7 @@ def test_remote_code_is_refused_by_file_and_key(own_model, name, key):
         ("config.json", {"_attn_implementation": "evil/kernel"}),
         ("config.json", {"text_config": {"attn_implementation": {"": "evil/kernel@main"}}}),
         ("config.json", {"_experts_implementation_internal": "evil/kernel"}),
+        ("config.json", {"configuration_files": ["config.4.0.0.json"]}),
         ("generation_config.json", {"custom_generate": "evil/repository"}),
         ("processor_config.json", {"audio_tokenizer": {"audio_tokenizer_name_or_path": "e/v"}}),
         ("processor_config.json", {"processor_class": "RagRetriever"}),
@@ -123,6 +124,40 @@ def test_other_ways_to_foreign_code_are_refused(own_model, name, keys):
     with pytest.raises(ModelError, match=name) as caught:
         check_model_folder(own_model, "here")
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"model_type": "timm_wrapper", "model_args": {"checkpoint_path": "evil.pth"}},
+        {"model_type": "timm_backbone"},
+        {"checkpoint_path": "evil.pth"},
+        {"use_pretrained_backbone": True},
+        {"use_timm_backbone": True, "backbone": "resnet50"},
+        {"backbone_kwargs": {"checkpoint_path": "evil.pth"}},
+        {"model_type": "timm_wrapper", "architecture": "local-dir:/tmp/evil"},
+        {"backbone": "hf-hub:evil/backbone"},
+    ],
+)
+@pytest.mark.parametrize("is_own", [True, False])
+def test_timm_is_given_no_pickle(own_model, keys, is_own):
+    """transformers makes images' encoders with timm, which loads what its arguments name."""
+    if not is_own:
+        change(own_model / "config.json", architectures=["OtherForConditionalGeneration"])
+    config = own_model / "config.json"
+    change(config, deep=[{"vision_config": keys}])
+    with pytest.raises(ModelError, match=r"config\.json: .*timm could load a pickle") as caught:
+        check_model_folder(own_model, "here")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_settings_of_timm_that_load_nothing_are_accepted(own_model):
+    harmless = {
+        "model_type": "gemma3n_vision", "architecture": "mobilenetv5_300m_enc", "model_args": None,
+        "backbone_kwargs": {}, "use_pretrained_backbone": False, "backbone": None,
+    }  # fmt: skip
+    change(own_model / "config.json", vision_config=harmless)
+    assert check_model_folder(own_model, "here") == own_model
 
 
 def test_a_generate_function_in_the_folder_is_refused(own_model):

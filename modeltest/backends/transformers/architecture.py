@@ -6,12 +6,10 @@ itself can load from files that hold data only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modeltest.backends.transformers.foreign_code import read_json
+from modeltest.backends.transformers.foreign_code import read_json, refuse_other_classes
 from modeltest.errors import ModelError, one_line
 
 QWEN2_AUDIO = "Qwen2AudioForConditionalGeneration"
@@ -32,21 +30,6 @@ _TOKENIZERS = frozenset(
         for kind in ("", "Fast")
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Native:
-    """What transformers itself has for an architecture.
-
-    Attributes:
-        architecture: The model's class, as `config.json` names it.
-        auto_class: The Auto class that makes it.
-        classes: Per key of the checkpoint's files the class names that it may have.
-    """
-
-    architecture: str
-    auto_class: str
-    classes: Mapping[str, frozenset[str]]
 
 
 def architecture_names(path: Path) -> list[str]:
@@ -86,22 +69,41 @@ def short_name(path: Path) -> str:
     return one_line(name)
 
 
-def native(path: Path) -> Native:
-    """Looks an architecture up in the installed transformers; imports it, but no model.
+def check_files_of_another(path: Path) -> None:
+    """Looks at the files of an architecture that is not Qwen2-Audio's; imports nothing.
 
     Raises:
-        ModelError: transformers does not know it, or it makes no text of audio.
+        ModelError: It makes no text of audio, or speech beside the text.
+    """
+    file = path / "config.json"
+    config, names = _config(file), architecture_names(path)
+    if not isinstance(config.get("model_type"), str) or not _hears(path):
+        raise ModelError(_unsupported(file, names))
+    if config.get("talker_config"):
+        raise ModelError(
+            f"{file}: architecture {names} speaks its replies (talker_config), and its `generate` "
+            "does not keep to the settings that it is given; it is not supported"
+        )
+
+
+def auto_class(path: Path) -> str:
+    """The Auto class of transformers that loads a checkpoint which is not Qwen2-Audio's.
+
+    Imports transformers and so torch, but no model; to be asked when the device is chosen and
+    before transformers reads the checkpoint.
+
+    Raises:
+        ModelError: transformers does not know the architecture, or it makes no text of audio, or
+            the files name classes of another one.
     """
     from transformers.models.auto import modeling_auto, processing_auto
     from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING_NAMES
 
     file = path / "config.json"
     config, names = _config(file), architecture_names(path)
-    model_type = config.get("model_type")
-    if not isinstance(model_type, str):
-        raise ModelError(_unsupported(file, names))
+    model_type = str(config.get("model_type"))
     _refuse_unknown(file, names[0], model_type, config.get("transformers_version"))
-    auto_class = next(
+    found = next(
         (
             name
             for mapping, name in _MAPPINGS.items()
@@ -110,30 +112,40 @@ def native(path: Path) -> Native:
         None,
     )
     processor = processing_auto.PROCESSOR_MAPPING_NAMES.get(model_type)
-    if auto_class is None or not processor or not _hears(path):
+    if found is None or not processor:
         raise ModelError(_unsupported(file, names))
-    extractors = FEATURE_EXTRACTOR_MAPPING_NAMES.get(model_type)
-    return Native(
-        names[0],
-        auto_class,
-        {
-            "processor_class": frozenset({processor}),
-            "feature_extractor_type": frozenset({extractors} if extractors else ()),
-            "tokenizer_class": _TOKENIZERS,
-        },
-    )
+    # Releases leave some architectures out, whose processors then have one of the others'.
+    extractor = FEATURE_EXTRACTOR_MAPPING_NAMES.get(model_type)
+    classes = {
+        "processor_class": {processor},
+        "feature_extractor_type": (
+            {extractor} if extractor else set(FEATURE_EXTRACTOR_MAPPING_NAMES.values())
+        ),
+        "tokenizer_class": _TOKENIZERS,
+    }
+    refuse_other_classes(path, classes)
+    return found
 
 
 def _refuse_unknown(file: Path, name: str, model_type: str, saved_with: Any) -> None:
     import transformers
+    from packaging.version import InvalidVersion, Version
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-    if model_type not in CONFIG_MAPPING_NAMES:
-        needs = f"transformers {saved_with} or newer" if saved_with else "a newer release"
-        raise ModelError(
+    if model_type in CONFIG_MAPPING_NAMES:
+        return
+    needs = "a newer release"
+    try:
+        if Version(str(saved_with)) > Version(transformers.__version__):
+            needs = f"transformers {saved_with} or newer"
+    except InvalidVersion:
+        pass
+    raise ModelError(
+        one_line(
             f"{file}: transformers {transformers.__version__} does not know architecture {name}; "
             f"it needs {needs}"
         )
+    )
 
 
 def _hears(path: Path) -> bool:

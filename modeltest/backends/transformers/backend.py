@@ -13,7 +13,7 @@ from typing import Any
 
 from modeltest.backends.transformers import generation, inputs, model_folder, tensor_parallel
 from modeltest.backends.transformers.adapter import Adapter
-from modeltest.backends.transformers.architecture import is_qwen2_audio
+from modeltest.backends.transformers.architecture import auto_class, is_qwen2_audio
 from modeltest.backends.transformers.engines import Engine
 from modeltest.backends.transformers.fast import ATTENTIONS as FAST_ATTENTIONS
 from modeltest.backends.transformers.fast import Limits, alone
@@ -97,10 +97,9 @@ class TransformersBackend:
         self._model: Any = None
         self._ranks: tensor_parallel.Ranks | None = None
         self._num_parameters = 0
-        self.processor = load_processor(settings.model_path)
+        self.processor, self._adapter = _read(settings.model_path)
         if settings.tp > 1:
             tensor_parallel.refuse_uneven(settings.model_path, settings.tp)
-        self._adapter = _adapter(settings.model_path, self.processor)
         # Bounded: a dialogue has a text of its own for each question.
         self._rendered = lru_cache(_NUM_TEXTS)(self._adapter.render)
         self.sampling_rate_hz = self._adapter.sampling_rate_hz
@@ -278,7 +277,6 @@ class TransformersBackend:
             "num_parameters": self._num_parameters,
             "attention": self.model.config._attn_implementation,
             "engine": self.engine,
-            "why_stock": model_folder.why_stock(self._settings.model_path),
             "tp": self._settings.tp,
             "sampling_rate_hz": self.sampling_rate_hz,
             "max_audio_s": self.max_audio_s,
@@ -365,8 +363,14 @@ class TransformersBackend:
         return BatchText(self.processor.tokenizer, limits, on_text, self._adapter.joins_text)
 
 
-def _adapter(path: Path, processor: Any) -> Adapter:
-    return Qwen2Audio(processor) if is_qwen2_audio(path) else NativeModel(path, processor)
+def _read(path: Path) -> tuple[Any, Adapter]:
+    """Processor and adapter of a checkpoint that `check_model_folder` accepted."""
+    if is_qwen2_audio(path):
+        processor = load_processor(path)
+        return processor, Qwen2Audio(processor)
+    model_class = auto_class(path)  # refuses what transformers' processors must not read
+    processor = load_processor(path)
+    return processor, NativeModel(path, processor, model_class)
 
 
 def _cut_at_end(tokens: list[int], limits: Limits) -> list[int]:

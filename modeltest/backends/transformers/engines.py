@@ -175,13 +175,33 @@ class StockEngine:
             logits_processor=[watch],
             stopping_criteria=criteria,
         )
-        is_text = hasattr(rows, "shape")
-        if not is_text or not bool((rows[:, :num_input] == moved["input_ids"]).all()):
-            raise ModelError(
-                f"{type(self._model).__name__}'s `generate` does not go on behind the prompt; "
-                "it makes no text that could be read"
-            )
+        self._refuse_other_rows(rows, moved["input_ids"], limits)
         return Rows(rows[:, num_input:], watch.not_finite, watch.first_logits)
+
+    def _refuse_other_rows(self, rows: Any, input_ids: Any, limits: Limits) -> None:
+        """Makes sure that the prompts are gone on with, and as far as was asked for.
+
+        A model's own `generate` may give its parts settings of its own.
+
+        Raises:
+            ModelError: Something else was made; replies or times would be of something else.
+        """
+        import torch
+
+        name, num_input = type(self._model).__name__, input_ids.shape[1]
+        is_text = isinstance(rows, torch.Tensor) and rows.dim() == input_ids.dim()
+        if not is_text or not torch.equal(rows[:, :num_input], input_ids):
+            raise ModelError(
+                f"{name}'s `generate` does not go on behind the prompt; it makes no text that "
+                "could be read"
+            )
+        num_new, num_asked = rows.shape[1] - num_input, limits.max_new_tokens
+        can_end = limits.end_ids or limits.enough
+        if num_new > num_asked or (num_new < num_asked and not can_end):
+            raise ModelError(
+                f"{name}'s `generate` made {num_new} tokens where {num_asked} were asked for; it "
+                "does not keep to the settings that it is given, so it cannot be measured"
+            )
 
     def _moved(self, value: Any) -> Any:
         if not hasattr(value, "is_floating_point"):

@@ -20,8 +20,18 @@ _REFUSED_KEYS = frozenset(
     {
         "auto_map", "trust_remote_code", "custom_generate", "custom_pipelines",
         "transformers_weights", "audio_tokenizer", "audio_tokenizer_name_or_path",
+        "configuration_files",
     }
 )  # fmt: skip
+# What transformers passes on to timm, which loads pickles (`checkpoint_path`) and fetches.
+_REFUSED_UNLESS_EMPTY = frozenset(
+    {
+        "model_args", "backbone_kwargs", "checkpoint_path", "use_pretrained_backbone",
+        "use_timm_backbone",
+    }
+)  # fmt: skip
+_TIMM_BACKBONE = "timm_backbone"
+_TIMM_NAMES = ("architecture", "backbone")
 _REFUSED_FILES = ("adapter_config.json", "audio_tokenizer_config.json", "custom_generate")
 QWEN2_AUDIO_CLASSES: Mapping[str, Collection[str]] = {
     "processor_class": {"Qwen2AudioProcessor"},
@@ -49,6 +59,11 @@ def refuse_foreign_code(folder: Path) -> None:
             raise ModelError(f"{file}: sets {key!r}; {_NEVER}")
         if "implementation" in key and any(mark in str(value) for mark in "/:|"):
             raise ModelError(f"{file}: {key!r} names a kernel to download; {_NEVER}")
+        if file.name == "config.json" and _is_for_timm(key, value):
+            raise ModelError(
+                f"{file}: {key!r} is {str(value)[:80]!r}, with which timm could load a pickle; "
+                "give a checkpoint without it"
+            )
 
 
 def refuse_other_classes(folder: Path, classes: Mapping[str, Collection[str]]) -> None:
@@ -62,9 +77,18 @@ def refuse_other_classes(folder: Path, classes: Mapping[str, Collection[str]]) -
         ModelError: With file and key.
     """
     for file, key, value in _all_settings(folder):
-        if value is not None and key in classes and value not in classes[key]:
+        if value is not None and key in classes and _hashable(value) not in classes[key]:
             known = ", ".join(sorted(classes[key])) or "none"
             raise ModelError(f"{file}: {key!r} is {value!r}; supported: {known}")
+
+
+def _is_for_timm(key: str, value: Any) -> bool:
+    """Whether a setting lets timm load more than a network of its own with no weights."""
+    if key in _TIMM_NAMES:  # `local-dir:`, `hf-hub:`
+        return isinstance(value, str) and ":" in value
+    if key == "model_type":
+        return bool(value == _TIMM_BACKBONE)
+    return key in _REFUSED_UNLESS_EMPTY and bool(value)
 
 
 def read_json(file: Path) -> Any:
@@ -93,7 +117,7 @@ def _settings(content: Any) -> Iterator[tuple[str, Any]]:
     while waiting:
         item = waiting.pop()
         if isinstance(item, dict):
-            yield from ((key, _hashable(value)) for key, value in item.items())
+            yield from item.items()
             waiting += item.values()
         elif isinstance(item, list):
             waiting += item

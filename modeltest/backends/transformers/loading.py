@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from modeltest.backends.transformers.architecture import QWEN2_AUDIO
+from modeltest.backends.transformers.architecture import QWEN2_AUDIO, is_qwen2_audio
 from modeltest.errors import ModelError, one_line
 
 _TORCH_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -36,6 +36,9 @@ def load_processor(path: Path) -> Any:
 def load_generation_config(path: Path) -> Any:
     """The checkpoint's generation settings, or None where it has none.
 
+    Where their file is missing, those of another architecture than Qwen2-Audio's are in
+    `config.json`, as transformers takes them.
+
     Raises:
         ModelError: The file cannot be used.
     """
@@ -43,7 +46,11 @@ def load_generation_config(path: Path) -> Any:
 
     file = path / "generation_config.json"
     if not file.is_file():
-        return None
+        if is_qwen2_audio(path):
+            return None
+        config = load_config(path)
+        with named_failures(f"{path / 'config.json'} cannot be used"):
+            return transformers.GenerationConfig.from_model_config(config)
     with named_failures(f"{file} cannot be used"):
         return transformers.GenerationConfig.from_pretrained(path, local_files_only=True)
 

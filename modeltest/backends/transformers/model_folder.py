@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from modeltest.backends.transformers.architecture import (
+    check_files_of_another,
     is_qwen2_audio,
-    native,
     short_name,
 )
 from modeltest.backends.transformers.foreign_code import (
@@ -27,6 +27,7 @@ _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 _BLOCK_BYTES = 4096
 _NUM_BLOCKS = 64
 _INDEX_FILE = "model.safetensors.index.json"
+_SMALL_FILES = (".json", ".txt", ".jinja", ".model")  # the last is SentencePiece's
 
 
 def check_model_folder(path: Path | None, where: str) -> Path:
@@ -41,7 +42,8 @@ def check_model_folder(path: Path | None, where: str) -> Path:
 
     Raises:
         ModelError: Unset, missing, incomplete, without safetensors, of an architecture that
-            transformers does not know, or with code of its own; one line each.
+            makes no text of audio, or with code of its own; one line each. Whether transformers
+            knows another architecture than Qwen2-Audio's is found out by the backend.
     """
     try:
         return _checked(path)
@@ -95,7 +97,7 @@ def fingerprint(path: Path, whole_weights: bool = False) -> dict[str, Any]:
             if whole_weights:
                 with file.open("rb") as stream:
                     files[file.name]["sha256"] = _file_digest(stream)
-        elif file.suffix in {".json", ".txt", ".jinja"} and file.stat().st_size <= MAX_JSON_BYTES:
+        elif file.suffix in _SMALL_FILES and file.stat().st_size <= MAX_JSON_BYTES:
             content = file.read_bytes()
             files[file.name] = {
                 "sha256": hashlib.sha256(content).hexdigest(),
@@ -147,14 +149,16 @@ def _checked(path: Path | None) -> Path:
 
 
 def _check_architecture(path: Path) -> None:
-    """Looks for foreign code before transformers, if it has to be asked, is imported."""
     is_own = is_qwen2_audio(path)
     # transformers 5 puts the feature extractor's settings among the processor's.
     readable = _PROCESSOR_FILES[: 1 if is_own else 2]
     if not any((path / name).is_file() for name in readable):
         raise ModelError(f"model_path {path} has no {readable[0]}; give the checkpoint's folder")
     refuse_foreign_code(path)
-    refuse_other_classes(path, QWEN2_AUDIO_CLASSES if is_own else native(path).classes)
+    if is_own:
+        refuse_other_classes(path, QWEN2_AUDIO_CLASSES)
+    else:
+        check_files_of_another(path)
 
 
 def _check_weights(path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from modeltest.backends.transformers.architecture import native, short_name
+from modeltest.backends.transformers.architecture import short_name
 from modeltest.backends.transformers.engines import Engine, StockEngine
 from modeltest.backends.transformers.inputs import chat_text
 from modeltest.backends.transformers.loading import named_failures
@@ -31,18 +31,19 @@ class NativeModel:
     engines: tuple[str, ...] = ("stock",)
     joins_text = False
 
-    def __init__(self, path: Path, processor: Any) -> None:
+    def __init__(self, path: Path, processor: Any, model_class: str) -> None:
         """Finds the processor's parts.
 
         Args:
             path: The checkpoint.
             processor: Its processor.
+            model_class: Its Auto class.
 
         Raises:
             ModelError: A part is missing without which audio cannot be asked about.
         """
         self.name = short_name(path)
-        self.model_class = native(path).auto_class
+        self.model_class = model_class
         self._processor = processor
         self._tokenizer = processor.tokenizer
         extractor = _first(processor, "feature_extractor", "audio_processor")
@@ -109,7 +110,9 @@ class NativeModel:
             requests: The requests, whose clips are at the processor's rate.
 
         Raises:
-            ModelError: The processor refuses them, or the clips did not arrive.
+            ModelError: What concerns every batch: no audio arrives, or padding is on the right.
+            ValueError: Clips of this batch did not arrive.
+            Exception: What the processor raises at clips that it does not take.
         """
         # Right padding would put pad tokens between a prompt and its reply.
         self._tokenizer.padding_side = "left"
@@ -121,16 +124,22 @@ class NativeModel:
             of_audio = {"sampling_rate": self.sampling_rate_hz}
             options = {"text_kwargs": of_text, "audio_kwargs": of_audio}
         clips = [clip.waveform for request in requests for clip in request.audio]
-        with named_failures(f"{self.name}'s processor cannot be asked about {len(clips)} clips"):
-            made = self._processor(
-                text=list(texts), **{self._keyword: clips}, return_tensors="pt", **options
-            )
+        made = self._processor(
+            text=list(texts), **{self._keyword: clips}, return_tensors="pt", **options
+        )
         self._check(made, requests)
         return dict(made)
 
     def num_input_tokens(self, text: str, request: Request) -> int:
-        """What the processor makes of it."""
-        [(num_tokens, _)] = self.token_counts([text], [request], self.encode([text], [request]))
+        """What the processor makes of it.
+
+        Raises:
+            ModelError: The processor does not take it.
+        """
+        num_clips = len(request.audio)
+        with named_failures(f"{self.name}'s processor cannot be asked about {num_clips} clips"):
+            prepared = self.encode([text], [request])
+        [(num_tokens, _)] = self.token_counts([text], [request], prepared)
         return num_tokens
 
     def token_counts(
@@ -214,7 +223,8 @@ class NativeModel:
         """Compares what was asked for with what came out.
 
         Raises:
-            ModelError: Something of the audio is missing; scores would be worthless.
+            ModelError: No audio arrives at all, or padding is on the right.
+            ValueError: Something of this batch's audio is missing; scores would be worthless.
         """
         import transformers
 
@@ -225,16 +235,17 @@ class NativeModel:
             for name, value in made.items()
             if getattr(value, "is_floating_point", bool)() and value.dim() > 1
         }
-        if max(features.values(), default=0) < sum(clips):
-            found = max(features.values(), default=0)
-            raise ModelError(f"{release} dropped audio: {sum(clips)} clips in, {found} out")
+        found = max(features.values(), default=0)
+        if found < sum(clips):
+            dropped = f"{release} dropped audio: {sum(clips)} clips in, {found} out"
+            raise ValueError(dropped) if found else ModelError(dropped)
         self._features = set(features)
         counts = self.token_counts([], [], made)
         if len(counts) != len(requests) or any(
             audio < num for (_, audio), num in zip(counts, clips, strict=True)
         ):
             found_tokens = [audio for _, audio in counts]
-            raise ModelError(f"{release} made {found_tokens} audio tokens of {clips} clips")
+            raise ValueError(f"{release} made {found_tokens} audio tokens of {clips} clips")
         if not bool(made["attention_mask"][:, -1].all()):
             raise ModelError(f"{release} padded on the right, which changes the replies")
 

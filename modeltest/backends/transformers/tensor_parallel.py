@@ -27,7 +27,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from modeltest.backends.transformers.architecture import is_qwen2_audio, short_name
 from modeltest.backends.transformers.fast import only
 from modeltest.backends.transformers.loading import load_config
 from modeltest.errors import DeviceError, ModelError, ModeltestError, one_line
@@ -304,12 +303,8 @@ def refuse_uneven(path: Path, size: int) -> None:
     """Makes sure that a checkpoint's attention heads can be dealt evenly; loads no weights.
 
     Raises:
-        ModelError: They cannot, or nobody knows which of its parts could.
+        ModelError: They cannot.
     """
-    if not is_qwen2_audio(path):
-        raise ModelError(
-            f"--tp {size} splits Qwen2-Audio's layers, this is {short_name(path)}; leave it out"
-        )
     text = load_config(path).text_config
     heads = text.num_attention_heads, text.num_key_value_heads
     if any(number % size for number in heads):

@@ -172,6 +172,9 @@ def _bound(name: str, figures: Figures, stages: Mapping[str, StageRoof], source:
     known = {stage: s for stage, s in figures.round_stage_s.items() if s is not None}
     if not known:
         return f"{name}: what bounds it is unknown: the backend tells no stages"
+    untold = [stage for stage in figures.round_stage_s if stage not in known]
+    if untold:  # one of them may be the longest
+        return f"{name}: what bounds it is unknown: the backend does not tell {', '.join(untold)}"
     longest = max(known, key=lambda stage: known[stage])
     start = f"{name}: {longest} takes {percent(known[longest] / figures.round_e2e_s)} of the time"
     roof = stages.get(longest)

@@ -1,10 +1,13 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from modeltest.backends.transformers.architecture import auto_class
 from modeltest.backends.transformers.model_folder import (
     check_model_folder,
     fingerprint,
@@ -88,9 +91,8 @@ def test_a_file_that_every_checkpoint_has_is_missed_by_name(folder, name):
         {"architectures": "Qwen2AudioForConditionalGeneration"},
         {"architectures": []},
         {"model_type": "qwen2_audio"},
-        # A text model, and a class that does not make text, of those that transformers knows.
+        # A text model, of those that transformers knows.
         {"architectures": ["LlamaForCausalLM"], "model_type": "llama"},
-        {"architectures": ["WhisperForAudioClassification"], "model_type": "whisper"},
     ],
 )
 def test_another_architecture_is_named_beside_the_supported(folder, config):
@@ -101,10 +103,20 @@ def test_another_architecture_is_named_beside_the_supported(folder, config):
     assert "supported: Qwen2AudioForConditionalGeneration" in message
 
 
-def as_whisper(folder):
+def refusal_of_transformers(path) -> str:
+    """Of files that can be run for all that is known without transformers."""
+    check_model_folder(path, WHERE)
+    with pytest.raises(ModelError) as caught:
+        auto_class(path)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    return message
+
+
+def as_whisper(folder, **keys):
     """An architecture that every release of transformers knows, as files alone."""
     config = {"architectures": ["WhisperForConditionalGeneration"], "model_type": "whisper"}
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps({**config, **keys}))
     extractor = {"feature_extractor_type": "WhisperFeatureExtractor"}
     (folder / "preprocessor_config.json").write_text(json.dumps(extractor))
 
@@ -113,6 +125,32 @@ def test_another_architecture_that_transformers_knows_is_accepted(folder):
     as_whisper(folder)
     assert check_model_folder(folder, WHERE) == folder
     assert why_stock(folder) == "the fast engine is for Qwen2-Audio, this is Whisper"
+    assert auto_class(folder) == "AutoModelForSpeechSeq2Seq"
+
+
+def test_files_alone_are_looked_at_before_there_is_a_device(folder):
+    """torch may only be imported when an NPU's variables are set, or its extension is hidden."""
+    as_whisper(folder)
+    code = (
+        "import sys\n"
+        "from modeltest.backends.factory import checked_model, model_warnings\n"
+        "from modeltest.settings.load import load_model\n"
+        "model = checked_model(load_model('qwen2_audio', ['model_path=' + sys.argv[1]]))\n"
+        "[warning] = model_warnings(model.settings)\n"
+        "print(model.settings.engine, warning.count('Whisper'))\n"
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["stock", "1"]), done.stderr
+
+
+def test_a_model_that_speaks_is_refused(folder):
+    as_whisper(folder, talker_config={"model_type": "talker"})
+    assert "speaks its replies (talker_config)" in refusal(folder)
+    as_whisper(folder, talker_config=None)
+    assert check_model_folder(folder, WHERE) == folder
 
 
 def test_a_feature_extractor_among_the_processors_settings(folder):
@@ -124,6 +162,12 @@ def test_a_feature_extractor_among_the_processors_settings(folder):
     assert check_model_folder(folder, WHERE) == folder
     (folder / "processor_config.json").write_text("{}")
     assert "is not supported" in refusal(folder)
+
+
+def test_a_class_that_makes_no_text_is_refused(folder):
+    as_whisper(folder, architectures=["WhisperForAudioClassification"])
+    message = refusal_of_transformers(folder)
+    assert "['WhisperForAudioClassification'] is not supported; supported: Qwen2" in message
 
 
 @pytest.mark.parametrize(
@@ -138,7 +182,27 @@ def test_a_feature_extractor_among_the_processors_settings(folder):
 def test_classes_that_are_not_the_architectures_are_refused(folder, name, key, value):
     as_whisper(folder)
     (folder / name).write_text(json.dumps({key: value}))
-    assert f"{name}: '{key}' is '{value}'; supported: " in refusal(folder)
+    assert f"{name}: '{key}' is '{value}'; supported: " in refusal_of_transformers(folder)
+
+
+@pytest.mark.parametrize(
+    ("extractor", "accepted"), [("Wav2Vec2FeatureExtractor", True), ("EvilExtractor", False)]
+)
+def test_any_feature_extractor_of_transformers_will_do_where_it_names_none(
+    folder, monkeypatch, extractor, accepted
+):
+    from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING_NAMES
+
+    as_whisper(folder)
+    content = {"feature_extractor_type": extractor}
+    (folder / "preprocessor_config.json").write_text(json.dumps(content))
+    own = f"is '{extractor}'; supported: WhisperFeatureExtractor"
+    assert refusal_of_transformers(folder).endswith(own)
+    monkeypatch.delitem(FEATURE_EXTRACTOR_MAPPING_NAMES, "whisper")
+    if accepted:
+        assert auto_class(folder) == "AutoModelForSpeechSeq2Seq"
+    else:
+        assert "is 'EvilExtractor'; supported: " in refusal_of_transformers(folder)
 
 
 @pytest.mark.parametrize("key", ["auto_map", "trust_remote_code"])
@@ -152,21 +216,22 @@ def test_code_of_another_architecture_is_refused(folder, key):
 
 @pytest.mark.parametrize(
     ("saved_with", "needs"),
-    [({"transformers_version": "99.1.0"}, "transformers 99.1.0 or newer"), ({}, "a newer release")],
+    [
+        ({"transformers_version": "99.1.0"}, "transformers 99.1.0 or newer"),
+        ({"transformers_version": "4.40.0"}, "a newer release"),  # saved by a fork, say
+        ({"transformers_version": "a\nb"}, "a newer release"),
+        ({}, "a newer release"),
+    ],
 )
 def test_an_architecture_of_a_later_release_is_named_with_what_it_needs(folder, saved_with, needs):
     import transformers
 
-    config = {
-        "architectures": ["TomorrowForConditionalGeneration"],
-        "model_type": "tomorrow",
-        **saved_with,
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    assert (
+    architectures = ["TomorrowForConditionalGeneration"]
+    as_whisper(folder, architectures=architectures, model_type="tomorrow", **saved_with)
+    assert refusal_of_transformers(folder).endswith(
         f"transformers {transformers.__version__} does not know architecture "
         f"TomorrowForConditionalGeneration; it needs {needs}"
-    ) in refusal(folder)
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"text"', b"\xff\xfe"])
@@ -271,11 +336,12 @@ def test_names_cannot_forge_lines(tmp_path):
         lambda folder: (folder / "tokenizer_config.json").write_text("{} "),
         lambda folder: (folder / "merges.txt").write_text("a b"),
         lambda folder: (folder / "chat_template.jinja").write_text("{{ messages }}"),
+        lambda folder: (folder / "tokenizer.model").write_bytes(b"SentencePiece's"),
         lambda folder: (folder / "model.safetensors").write_bytes(safetensors(name="v")),
         lambda folder: (folder / "model.safetensors").write_bytes(safetensors(num_values=3)),
         lambda folder: (folder / "config.json").rename(folder / "other.json"),
     ],
-    ids=["config", "tokenizer", "merges", "template", "header", "size", "name"],
+    ids=["config", "tokenizer", "merges", "template", "pieces", "header", "size", "name"],
 )
 def test_the_fingerprint_tells_checkpoints_apart(folder, change):
     before = fingerprint(folder)["sha256"]

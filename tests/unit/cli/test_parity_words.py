@@ -37,6 +37,12 @@ def test_a_device_alone():
     assert "attention eager, engine fast, batch size 2" in first
 
 
+def test_a_side_has_the_engine_that_can_run_it():
+    first, second = sides("--reference", "attention=flash_attention_2")
+    assert "attention flash_attention_2, engine stock" in first
+    assert "attention sdpa, engine fast" in second
+
+
 def test_batch_invariance_is_one_side_at_two_sizes():
     first, second = sides("--batch-invariance", "1,8")
     assert first.endswith("batch size 1")

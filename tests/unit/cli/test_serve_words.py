@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import pytest
 
+from modeltest.backends import factory
 from modeltest.backends.null import NullBackend
 from modeltest.cli import serve
 from modeltest.cli.main import main
@@ -128,6 +129,17 @@ def test_the_first_line_says_what_each_media_value_was_taken_for(
     assert f", clips also from folder {tmp_path}/clips, host audio)" in ready
 
 
+def test_what_a_user_should_know_of_the_model_is_said_first(asked, monkeypatch, capsys):
+    port, _ = asked
+    monkeypatch.setattr(factory, "model_warnings", lambda _: ("engine stock: so it is",))
+    monkeypatch.setattr(NullBackend, "generate", lambda *_: 1 / 0)
+    monkeypatch.setattr(CpuDevice, "is_alive", lambda _: False)
+    main(["serve", "null", "--device", "cpu", "--port", port])
+    first, ready, *_ = capsys.readouterr().err.splitlines()
+    assert first == "modeltest: warning: engine stock: so it is"
+    assert ready.startswith("modeltest: serving null ")
+
+
 def test_a_lost_device_is_exit_code_5_when_its_client_was_told(asked, monkeypatch, capsys):
     port, statuses = asked
     monkeypatch.setattr(NullBackend, "generate", lambda *_: 1 / 0)
@@ -135,7 +147,8 @@ def test_a_lost_device_is_exit_code_5_when_its_client_was_told(asked, monkeypatc
     assert main(["serve", "null", "--device", "cpu", "--port", port]) == 5
     assert statuses == [500]
     ready, stopped, lost = capsys.readouterr().err.splitlines()
-    assert ready.startswith(f"modeltest: serving null on http://127.0.0.1:{port} (cpu, fp32, ")
+    how = "(cpu, fp32, attention sdpa, engine fast, batches of up to "
+    assert ready.startswith(f"modeltest: serving null on http://127.0.0.1:{port} {how}")
     assert stopped == (
         "modeltest: stopped; requests: 1 accepted, 0 answered, 1 refused or failed, "
         "0 left by their client"

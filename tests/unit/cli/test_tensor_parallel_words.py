@@ -149,6 +149,32 @@ def test_the_device_that_is_asked_for_is_counted(chosen):
     assert sys.argv[-3:] == ["--tp=2", "--device", "auto"]
 
 
+@pytest.fixture
+def of_another_architecture(checkpoint):
+    config = {"architectures": ["WhisperForConditionalGeneration"], "model_type": "whisper"}
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    extractor = {"feature_extractor_type": "WhisperFeatureExtractor"}
+    (checkpoint / "preprocessor_config.json").write_text(json.dumps(extractor))
+    return {"model": "qwen2_audio", "overrides": [f"model.model_path={checkpoint}"]}
+
+
+def test_auto_is_one_process_for_a_model_that_cannot_be_split(chosen, of_another_architecture):
+    """`mm_run.sh` asks for auto on its own account: that may not end in a refusal."""
+    seen, given = (
+        chosen(Choice("npu", "eight visible", 8)),
+        options("auto", **of_another_architecture),
+    )
+    assert tensor_parallel.other_role(given) is None
+    assert (given.tp, seen.asked, seen.started) == (1, [], [])
+
+
+def test_a_number_is_refused_for_it_before_ranks_are_started(chosen, of_another_architecture):
+    seen = chosen(Choice("npu", "eight visible", 8))
+    with pytest.raises(ModelError, match="--tp 2 splits Qwen2-Audio's layers, this is Whisper"):
+        tensor_parallel.other_role(options(2, **of_another_architecture))
+    assert (seen.asked, seen.started) == ([], [])
+
+
 def test_devices_over_which_no_model_can_be_split(chosen):
     seen = chosen(Choice("npu", "three visible", 3))
     with pytest.raises(UsageError, match=r"visible devices is 3, .*1, 2, 4 or 8: .*--tp, .*--dp"):

@@ -121,6 +121,18 @@ def test_a_backend_without_stages_has_no_stage_times(make_sweep, rounds_of):
     assert "unknown" in found.roofline.bound
 
 
+def test_where_some_stages_are_not_told_the_longest_is_not_known(make_sweep, rounds_of):
+    """As of a model whose encoder nothing tells from the rest: features and text are short."""
+
+    def change(_, logged):
+        for record in rounds_of(logged, 1):
+            record["batches"][0].update(encoder_s=None, prefill_s=None)
+
+    assert row(make_sweep(change), 1).roofline.bound == (
+        "bs 1 fixed: what bounds it is unknown: the backend does not tell encoder, prefill"
+    )
+
+
 def test_one_token_replies_have_no_tpot(make_sweep, rounds_of):
     def change(_, logged):
         for record in rounds_of(logged, 1, "natural"):
