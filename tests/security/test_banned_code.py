@@ -302,7 +302,7 @@ OWNERS = [
 ]
 
 
-@pytest.mark.parametrize(("fault", "owner"), OWNERS)
+@pytest.mark.parametrize(("fault", "owner"), sorted(OWNERS))
 def test_no_file_may_do_what_it_does_not(fault, owner):
     tree = ast.parse((PACKAGE / owner).read_text(encoding="utf-8"))
     assert fault in faults(tree, "none of the owners")
