@@ -56,10 +56,9 @@ if ! $fast; then
     tool chromium chromium
 fi
 
-# Whole files, for a file's tests share what they made; one more at a time than cores, for some wait
-# most of the time. With more threads than cores, threads wait for one another: three times as long.
-at_once=$(($(nproc) + 1))
-by_files() { OMP_NUM_THREADS=1 "$@" -n "$((at_once < 5 ? at_once : 5))" --dist loadfile; }
+# Two files at a time: a file's tests share what they made, and measure on half a machine at least.
+# With more threads than cores, threads wait for one another: three times as long on two cores.
+by_files() { OMP_NUM_THREADS=1 "$@" -n 2 --dist loadfile; }
 run_tests() { by_files "$PYTHON" -m pytest tests; }
 
 PYTHON=""

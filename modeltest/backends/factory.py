@@ -10,7 +10,11 @@ from modeltest.backends.service.from_settings import (
     service_warnings,
 )
 from modeltest.backends.transformers.architecture import short_name
-from modeltest.backends.transformers.model_folder import check_model_folder, why_stock
+from modeltest.backends.transformers.model_folder import (
+    FAST_ATTENTIONS,
+    check_model_folder,
+    why_stock,
+)
 from modeltest.errors import ModelError
 from modeltest.protocols import Backend, Device
 from modeltest.settings.load import Loaded
@@ -99,11 +103,9 @@ def _why_stock(settings: ModelSettings) -> str:
 
 
 def _why_no_masks(settings: ModelSettings) -> str:
-    from modeltest.backends.transformers.fast import ATTENTIONS
-
-    if settings.backend != "transformers" or settings.attention in ATTENTIONS:
+    if settings.backend != "transformers" or settings.attention in FAST_ATTENTIONS:
         return ""
-    return f"the fast engine makes masks for {' and '.join(ATTENTIONS)} alone"
+    return f"the fast engine makes masks for {' and '.join(FAST_ATTENTIONS)} alone"
 
 
 def make_backend(

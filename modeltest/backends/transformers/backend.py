@@ -15,7 +15,6 @@ from modeltest.backends.transformers import generation, inputs, model_folder, te
 from modeltest.backends.transformers.adapter import Adapter
 from modeltest.backends.transformers.architecture import auto_class, is_qwen2_audio
 from modeltest.backends.transformers.engines import Engine
-from modeltest.backends.transformers.fast import ATTENTIONS as FAST_ATTENTIONS
 from modeltest.backends.transformers.fast import Limits, alone
 from modeltest.backends.transformers.loading import (
     load_generation_config,
@@ -116,7 +115,7 @@ class TransformersBackend:
     def engine(self) -> str:
         """The engine in use: flash_attention_2 wants other masks than the fast one makes."""
         asked, attention = self._settings.engine, self._settings.attention
-        can = asked in self._adapter.engines and attention in FAST_ATTENTIONS
+        can = asked in self._adapter.engines and attention in model_folder.FAST_ATTENTIONS
         return asked if can else "stock"
 
     @property

@@ -18,8 +18,6 @@ from modeltest.backends.transformers import trim
 from modeltest.backends.transformers.kv_cache import PreallocatedCache
 from modeltest.backends.transformers.stages import StageClock
 
-ATTENTIONS = ("sdpa", "eager")
-
 Agree: TypeAlias = Callable[[Any], Any]
 """Returns the first rank's values of a tensor where several ranks compute a model."""
 

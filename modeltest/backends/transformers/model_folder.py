@@ -21,6 +21,9 @@ from modeltest.backends.transformers.foreign_code import (
 )
 from modeltest.errors import ModelError, one_line
 
+FAST_ATTENTIONS = ("sdpa", "eager")
+"""Those whose masks the fast engine makes."""
+
 _MAX_HEADER_BYTES = 100 * 1024 * 1024  # the limit of the safetensors format itself
 _NEEDED_FILES = ("config.json", "tokenizer_config.json")
 _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")

@@ -128,22 +128,39 @@ def test_another_architecture_that_transformers_knows_is_accepted(folder):
     assert auto_class(folder) == "AutoModelForSpeechSeq2Seq"
 
 
-def test_files_alone_are_looked_at_before_there_is_a_device(folder):
+@pytest.mark.parametrize(
+    ("is_other", "attention", "engine", "warning"),
+    [
+        (False, "sdpa", "fast", ""),
+        (False, "flash_attention_2", "stock", "makes masks for sdpa and eager alone"),
+        (True, "sdpa", "stock", "this is Whisper"),
+    ],
+)
+def test_files_alone_are_looked_at_before_there_is_a_device(
+    folder, is_other, attention, engine, warning
+):
     """torch may only be imported when an NPU's variables are set, or its extension is hidden."""
-    as_whisper(folder)
+    if is_other:
+        as_whisper(folder)
     code = (
         "import sys\n"
         "from modeltest.backends.factory import checked_model, model_warnings\n"
         "from modeltest.settings.load import load_model\n"
-        "model = checked_model(load_model('qwen2_audio', ['model_path=' + sys.argv[1]]))\n"
-        "[warning] = model_warnings(model.settings)\n"
-        "print(model.settings.engine, warning.count('Whisper'))\n"
+        "overrides = ['model_path=' + sys.argv[1], 'attention=' + sys.argv[2]]\n"
+        "model = checked_model(load_model('qwen2_audio', overrides))\n"
+        "print(model.settings.engine, *model_warnings(model.settings), sep='\\n')\n"
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, str(folder), attention],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert (done.returncode, done.stdout.split()) == (0, ["stock", "1"]), done.stderr
+    assert done.returncode == 0, done.stderr
+    [found, *warnings] = done.stdout.splitlines()
+    assert found == engine
+    assert [warning in each for each in warnings] == ([True] if warning else [])
 
 
 def test_a_model_that_speaks_is_refused(folder):
