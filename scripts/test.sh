@@ -95,7 +95,7 @@ PYTHON
     "$lane/bin/python" -m pip --disable-pip-version-check --quiet install "transformers==4.46.2"
     touch "$lane/.prepared"
 fi
-no_model=(audio_workers http_faults nodes_that_fail)  # nothing of transformers in them
+no_model=(audio_workers.py http_faults.py nodes_that_fail.py)  # nothing of transformers in them
 PYTHONPATH="$root" by_files "$lane/bin/python" -m pytest tests/integration \
     "${no_model[@]/#/--ignore=tests/integration/test_}"
 
