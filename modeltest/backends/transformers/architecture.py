@@ -9,7 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from modeltest.backends.transformers.foreign_code import read_json, refuse_other_classes
+from modeltest.backends.transformers.foreign_code import (
+    read_json,
+    read_object,
+    refuse_other_classes,
+)
 from modeltest.errors import ModelError, one_line
 
 QWEN2_AUDIO = "Qwen2AudioForConditionalGeneration"
@@ -39,7 +43,7 @@ def architecture_names(path: Path) -> list[str]:
         ModelError: The file cannot be used, or names none.
     """
     file = path / "config.json"
-    config = _config(file)
+    config = read_object(file)
     names = config.get("architectures")
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise ModelError(_unsupported(file, names))
@@ -76,7 +80,7 @@ def check_files_of_another(path: Path) -> None:
         ModelError: It makes no text of audio, or speech beside the text.
     """
     file = path / "config.json"
-    config, names = _config(file), architecture_names(path)
+    config, names = read_object(file), architecture_names(path)
     if not isinstance(config.get("model_type"), str) or not _hears(path):
         raise ModelError(_unsupported(file, names))
     if config.get("talker_config"):
@@ -100,7 +104,7 @@ def auto_class(path: Path) -> str:
     from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING_NAMES
 
     file = path / "config.json"
-    config, names = _config(file), architecture_names(path)
+    config, names = read_object(file), architecture_names(path)
     model_type = str(config.get("model_type"))
     _refuse_unknown(file, names[0], model_type, config.get("transformers_version"))
     found = next(
@@ -157,13 +161,6 @@ def _hears(path: Path) -> bool:
             if any("feature_extractor_type" in part for part in parts):
                 return True
     return False
-
-
-def _config(file: Path) -> dict[str, Any]:
-    content = read_json(file)
-    if not isinstance(content, dict):
-        raise ModelError(f"{file}: is not a JSON object; download it again")
-    return content
 
 
 def _unsupported(file: Path, names: Any) -> str:

@@ -105,6 +105,18 @@ def read_json(file: Path) -> Any:
         raise ModelError(f"{file}: cannot be read as JSON ({error}); download it again") from error
 
 
+def read_object(file: Path) -> dict[str, Any]:
+    """The content of a JSON file of a checkpoint that holds an object.
+
+    Raises:
+        ModelError: As `read_json`, or it holds something else.
+    """
+    content = read_json(file)
+    if not isinstance(content, dict):
+        raise ModelError(f"{file}: is not a JSON object; download it again")
+    return content
+
+
 def _all_settings(folder: Path) -> Iterator[tuple[Path, str, Any]]:
     for file in sorted(folder.glob("*.json")):
         if file.name not in _VOCABULARIES and not file.name.endswith(".index.json"):

@@ -15,7 +15,7 @@ from modeltest.backends.transformers.architecture import (
 from modeltest.backends.transformers.foreign_code import (
     MAX_JSON_BYTES,
     QWEN2_AUDIO_CLASSES,
-    read_json,
+    read_object,
     refuse_foreign_code,
     refuse_other_classes,
 )
@@ -181,7 +181,7 @@ def _indexed_shards(path: Path) -> list[str]:
     index_file = path / _INDEX_FILE
     if not index_file.is_file():
         return []
-    weight_map = _read_json(index_file).get("weight_map")
+    weight_map = read_object(index_file).get("weight_map")
     if not isinstance(weight_map, dict) or not all(
         isinstance(name, str) for name in weight_map.values()
     ):
@@ -210,10 +210,3 @@ def _safetensors_header(file: Path) -> bytes:
     except (OSError, ValueError, RecursionError, AttributeError, LookupError, TypeError) as error:
         raise ModelError(broken) from error
     return header
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    content = read_json(file)
-    if not isinstance(content, dict):
-        raise ModelError(f"{file}: is not a JSON object; download it again")
-    return content
