@@ -33,8 +33,8 @@ class LogReader:
 
     Attributes:
         segments: The files, in the order of their names.
-        torn: Names of segments whose last line is incomplete; known behind their records, as
-            the two below.
+        torn: Names of segments of which the last line alone is incomplete; known behind their
+            records, as the two below.
         damaged: Names of segments that are damaged inside.
         foreign: Names of segments with records that do not stand behind a head of this run.
     """
@@ -66,7 +66,8 @@ class LogReader:
             if not is_head:
                 yield line
         for found, names in (
-            (reader.torn, self.torn),
+            # Of a damaged one more than its last line is left out, and no resumed run asks again.
+            (reader.torn and not reader.damaged, self.torn),
             (reader.damaged, self.damaged),
             (is_foreign, self.foreign),
         ):
